@@ -1,0 +1,1 @@
+"""What the numbers mean: pure code without I/O and without a clock; the same input gives the same output."""

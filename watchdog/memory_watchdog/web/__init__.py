@@ -1,0 +1,1 @@
+"""What the watchdog shows over HTTP: reads the ledger, asks the supervisor, measures nothing itself."""
