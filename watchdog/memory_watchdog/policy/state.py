@@ -1,0 +1,66 @@
+"""What the ladder remembers of a target: plain data, so that it can be saved and read back.
+
+Leaves to others: how it changes (`ladder`), the file it is kept in (`state_file`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from memory_watchdog.policy.efficacy import Basis, LastEffective, Request, Unanswered
+from memory_watchdog.policy.events import VerdictKind
+from memory_watchdog.policy.settings import LevelSettings
+
+
+@dataclass(slots=True)
+class LevelState:
+    """What the ladder remembers of one level."""
+
+    met_since: float | None = None
+    last_request_at: float | None = None
+    shadow_request_at: float | None = None  # dry run: when it would have been
+    streak: int = 0
+    last_verdict: VerdictKind | None = None  # of this episode
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place of the budget that is taken."""
+
+    request_id: str
+    taken_at: float
+
+
+@dataclass(slots=True)
+class LadderState:
+    """Everything the ladder remembers; plain data, so that it can be saved and read back."""
+
+    instance: str
+    held: str
+    levels: dict[str, LevelState]
+    held_since: float = 0.0
+    episode: int = 0
+    sequence: int = 0
+    now: float = 0.0
+    last_known_at: float | None = None
+    last_used_bytes: int | None = None
+    last_basis: Basis | None = None
+    decide_after: float = -1.0  # only an observation taken later is decided on
+    last_sent_at: float | None = None
+    request: Request | None = None
+    unanswered: Unanswered | None = None
+    last_effective: LastEffective | None = None
+    budget: list[Place] = field(default_factory=list)
+    shadow_budget: list[float] = field(default_factory=list)
+    paused_until: float | None = None
+    suppressed: list[str] = field(default_factory=list)  # reasons noted since the last request or level change
+
+
+def level_states(levels: tuple[LevelSettings, ...], known: dict[str, LevelState]) -> dict[str, LevelState]:
+    """States for `levels`, by name; those already known are kept."""
+    return {level.name: known.get(level.name) or LevelState() for level in levels}
+
+
+def doubled(base_seconds: float, times: int, max_seconds: float) -> float:
+    """`base` × 2^`times`, at most max(`max_seconds`, `base`). The exponent is capped: 2^64 s is past any maximum."""
+    return min(base_seconds * 2.0 ** min(max(times, 0), 64), max(max_seconds, base_seconds))
