@@ -5,7 +5,7 @@ Leaves to others: how it changes (`ladder`), the file it is kept in (`state_file
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from memory_watchdog.policy.efficacy import Basis, LastEffective, Request, Unanswered
 from memory_watchdog.policy.events import VerdictKind
@@ -64,3 +64,44 @@ def level_states(levels: tuple[LevelSettings, ...], known: dict[str, LevelState]
 def doubled(base_seconds: float, times: int, max_seconds: float) -> float:
     """`base` × 2^`times`, at most max(`max_seconds`, `base`). The exponent is capped: 2^64 s is past any maximum."""
     return min(base_seconds * 2.0 ** min(max(times, 0), 64), max(max_seconds, base_seconds))
+
+
+def shifted(state: LadderState, seconds: float) -> LadderState:
+    """The same state with every time moved by `seconds`: for a clock that began anew."""
+
+    def moved(at: float | None) -> float | None:
+        return None if at is None else at + seconds
+
+    request, unanswered, effective = state.request, state.unanswered, state.last_effective
+    return replace(
+        state,
+        held_since=state.held_since + seconds,
+        now=state.now + seconds,
+        last_known_at=moved(state.last_known_at),
+        decide_after=state.decide_after + seconds,
+        last_sent_at=moved(state.last_sent_at),
+        paused_until=moved(state.paused_until),
+        budget=[Place(place.request_id, place.taken_at + seconds) for place in state.budget],
+        shadow_budget=[at + seconds for at in state.shadow_budget],
+        request=None
+        if request is None
+        else replace(
+            request,
+            sent_at=request.sent_at + seconds,
+            low_at=request.low_at + seconds,
+            answered_at=moved(request.answered_at),
+        ),
+        unanswered=None
+        if unanswered is None
+        else replace(unanswered, since=unanswered.since + seconds, ends_at=unanswered.ends_at + seconds),
+        last_effective=None if effective is None else replace(effective, low_at=effective.low_at + seconds),
+        levels={
+            name: replace(
+                level,
+                met_since=moved(level.met_since),
+                last_request_at=moved(level.last_request_at),
+                shadow_request_at=moved(level.shadow_request_at),
+            )
+            for name, level in state.levels.items()
+        },
+    )

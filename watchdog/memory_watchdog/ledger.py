@@ -1,0 +1,248 @@
+"""The bounded history of a target: last observation, samples, events, and the counters that `/metrics` shows.
+
+Covers: what a scrape, the status page and the API read. They read it from other threads, so every access takes a lock.
+Leaves to others: what the numbers mean (`policy`), how they are written out (`web`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from memory_watchdog.counters import Counters, Histogram
+from memory_watchdog.observation import Measure, Observation, Outcome, OutcomeKind, Reason, ServerReport, Unavailable
+from memory_watchdog.policy.events import (
+    Decision,
+    LevelChanged,
+    Note,
+    RequestFailed,
+    Suppressed,
+    ThresholdsChanged,
+    Verdict,
+    VerdictKind,
+)
+from memory_watchdog.policy.settings import NONE
+from memory_watchdog.policy.thresholds import Edges
+
+PEAK_SECONDS = 60.0
+SAMPLE_SECONDS = 1.0
+MAX_SAMPLES = 3600  # an hour at one a second, 0.4 MB
+MAX_EVENTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One point of the history. `taken_at` is CLOCK_BOOTTIME, `wall` seconds since the epoch."""
+
+    taken_at: float
+    wall: float
+    used_bytes: int | None
+    limit_bytes: int | None
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One entry of the event list: a decision, an outcome, a note, or a word of the watcher itself."""
+
+    wall: float
+    kind: str
+    text: str
+    request_id: str | None = None
+    level: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The last reading of the server's statistics. `report` is the last good one, kept to show how old it is."""
+
+    up: bool
+    duration_seconds: float
+    report: ServerReport | None
+    last_success_wall: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the ladder of a target stands after a tick."""
+
+    level: str = NONE
+    levels: tuple[str, ...] = ()
+    edges: tuple[Edges | None, ...] = ()
+    cooldown_seconds: Mapping[str, float] = field(default_factory=dict)
+    budget_remaining: int = 0
+    paused: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A target at one moment, for readers. `seen` is None before the first tick."""
+
+    name: str
+    measure: Measure
+    process_view: str
+    seen: Observation | None
+    seen_wall: float | None
+    start_time_seconds: float | None
+    up: bool
+    standing: Standing
+    statistics: Statistics | None
+    peak_bytes: int | None
+    trough_bytes: int | None
+    tick_duration_seconds: float | None
+    counters: Counters
+
+
+class TargetLedger:
+    """The history of one target. One thread writes, any number read."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.counters = Counters()
+        self._lock = threading.Lock()
+        self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
+        self._events: deque[Happening] = deque(maxlen=MAX_EVENTS)
+        self._peaks: deque[tuple[float, int]] = deque()  # descending: the first is the highest of the window
+        self._snapshot = Snapshot(
+            name, Measure.AUTO, "none", None, None, None, False, Standing(), None, None, None, None, self.counters
+        )
+        self._settling = False
+
+    # ---- what the watcher writes
+
+    def observe(
+        self,
+        seen: Observation,
+        wall: float,
+        standing: Standing,
+        *,
+        process_view: str,
+        start_time_seconds: float | None,
+    ) -> None:
+        """Take the result of one tick."""
+        used = seen.used if isinstance(seen.used, int) else None
+        limit = None if isinstance(seen.limit, Unavailable) else seen.limit.bytes
+        with self._lock:
+            while self._peaks and self._peaks[0][0] < seen.taken_at - PEAK_SECONDS:
+                self._peaks.popleft()
+            if used is not None:
+                while self._peaks and self._peaks[-1][1] <= used:
+                    self._peaks.pop()
+                self._peaks.append((seen.taken_at, used))
+            trough = self._snapshot.trough_bytes
+            if used is not None and trough is not None:
+                trough = min(trough, used)
+            elif used is not None and self._settling:
+                trough = used
+            last = self._samples[-1] if self._samples else None
+            if last is None or seen.taken_at - last.taken_at >= SAMPLE_SECONDS or last.level != standing.level:
+                self._samples.append(Sample(seen.taken_at, wall, used, limit, standing.level))
+            self._snapshot = replace(
+                self._snapshot,
+                measure=seen.measure,
+                process_view=process_view,
+                seen=seen,
+                seen_wall=wall,
+                start_time_seconds=start_time_seconds,
+                up=used is not None or not isinstance(seen.memory, Unavailable),
+                standing=standing,
+                peak_bytes=self._peaks[0][1] if self._peaks else None,
+                trough_bytes=trough,
+            )
+
+    def tick_took(self, seconds: float, *, late: bool) -> None:
+        """How long a tick took, and whether it began too late."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, tick_duration_seconds=seconds)
+            self.counters.ticks_late += late
+
+    def decided(self, decision: Decision, wall: float) -> None:
+        """A request is about to be sent."""
+        with self._lock:
+            self.counters.cleanups[decision.level, decision.trigger] += 1
+            self.counters.last_cleanup_wall[decision.level] = wall
+            self._events.append(
+                Happening(wall, "cleanup", decision.reason, decision.request_id, decision.level),
+            )
+
+    def answered(self, decision: Decision, outcome: Outcome, wall: float) -> None:
+        """The request ended, one way or another."""
+        with self._lock:
+            histogram = self.counters.durations.setdefault(decision.level, Histogram())
+            histogram.observe(outcome.duration_seconds, outcome.request_id, wall)
+            if outcome.claimed_bytes is not None:
+                self.counters.claimed_bytes[decision.level] += outcome.claimed_bytes
+            text = outcome.detail if outcome.kind is not OutcomeKind.DONE else "the server says it is done"
+            self._events.append(Happening(wall, str(outcome.kind), text, outcome.request_id, decision.level))
+            self._settling = True
+            self._snapshot = replace(self._snapshot, trough_bytes=None)
+
+    def noted(self, note: Note, wall: float) -> None:
+        """Something changed in the ladder."""
+        counters = self.counters
+        with self._lock:
+            match note:
+                case LevelChanged():
+                    text = f"{note.before} -> {note.after}: {note.reason}"
+                    self._events.append(Happening(wall, "level", text, level=note.after))
+                case Suppressed():
+                    counters.suppressed[note.reason] += 1
+                    text = f"{note.reason}: {note.detail}"
+                    self._events.append(Happening(wall, "suppressed", text, level=note.level))
+                case RequestFailed():
+                    counters.cleanup_failures[note.level, note.reason] += 1
+                    text = f"{note.reason}: {note.detail}"
+                    self._events.append(Happening(wall, "failure", text, note.request_id, note.level))
+                case Verdict():
+                    if note.kind is VerdictKind.INEFFECTIVE and note.outcome is OutcomeKind.DONE:
+                        counters.ineffective[note.level] += 1
+                    counters.reclaimed_bytes[note.level] += note.reclaimed_bytes or 0
+                    text = f"{note.kind}: {note.reason}"
+                    self._events.append(Happening(wall, "verdict", text, note.request_id, note.level))
+                case ThresholdsChanged():
+                    crossed = f"; off, since they no longer ascend: {', '.join(note.crossed)}" if note.crossed else ""
+                    self._events.append(Happening(wall, "thresholds", f"limit {note.limit_bytes}{crossed}"))
+
+    def happened(self, wall: float, kind: str, text: str) -> None:
+        """A word of the watcher itself."""
+        with self._lock:
+            self._events.append(Happening(wall, kind, text))
+
+    def statistics_read(self, statistics: Statistics, failure: Reason | None) -> None:
+        """The server's statistics were read, or were not."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, statistics=statistics)
+            if failure is not None:
+                self.counters.stats_failures[failure] += 1
+
+    def source_failed(self, source: str, reason: Reason) -> None:
+        """A source could not be read."""
+        with self._lock:
+            self.counters.source_failures[source, reason] += 1
+
+    def restarted(self) -> None:
+        """The target is another process than before."""
+        with self._lock:
+            self.counters.restarts += 1
+            self._snapshot = replace(self._snapshot, trough_bytes=None)
+            self._settling = False
+
+    # ---- what others read
+
+    def snapshot(self) -> Snapshot:
+        """The target now; nothing in it changes afterwards."""
+        with self._lock:
+            return replace(self._snapshot, counters=self.counters.copy())
+
+    def samples(self) -> tuple[Sample, ...]:
+        """The history, oldest first."""
+        with self._lock:
+            return tuple(self._samples)
+
+    def events(self) -> tuple[Happening, ...]:
+        """What happened, oldest first."""
+        with self._lock:
+            return tuple(self._events)

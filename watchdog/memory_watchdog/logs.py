@@ -1,0 +1,94 @@
+"""The log: one line an event, logfmt or JSON, on standard error; repeated lines are rate-limited.
+
+Leaves to others: what is worth a line (the callers). Libraries that use `logging` come out in the same form.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+REPEAT_SECONDS = 60.0
+"""The same line of the same target comes at most once in this time; the next one says how many were left out."""
+
+_MAX_REMEMBERED = 1024  # bounded: keys carry names of targets and of failures, and both can change with a reload
+
+
+class RepeatLimiter:
+    """Drops lines that say what was just said.
+
+    Two lines are the same when event, target, reason, level and source are. Decisions and their outcomes carry a
+    request id and are never dropped.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    def __call__(self, logger: object, method: str, line: EventDict) -> EventDict:  # noqa: ARG002 - structlog's shape
+        """Pass a line on, or raise structlog.DropEvent."""
+        if "request_id" in line or "change" in line:
+            return line
+        key = tuple(str(line.get(name)) for name in ("event", "target", "reason", "level", "source", "path"))
+        now = self._clock()
+        said_at, left_out = self._said.pop(key, (float("-inf"), 0))
+        if now - said_at < REPEAT_SECONDS:
+            self._said[key] = (said_at, left_out + 1)
+            raise structlog.DropEvent
+        if len(self._said) >= _MAX_REMEMBERED:
+            self._said.pop(next(iter(self._said)))
+        self._said[key] = (now, 0)
+        if left_out:
+            line["repeated"] = left_out
+        return line
+
+
+def configure(level: str, form: Literal["logfmt", "json"]) -> None:
+    """Set up structlog, and `logging` behind it. May be called again after a reload."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    ]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.processors.LogfmtRenderer(key_order=["time", "level", "event"], bool_as_flag=False)
+    )
+    tidy: list[Processor] = [structlog.processors.format_exc_info, _on_one_line, renderer]
+    structlog.configure(
+        processors=[*shared, RepeatLimiter(), *tidy],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tidy],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+
+
+def _on_one_line(logger: object, method: str, line: EventDict) -> EventDict:  # noqa: ARG001 - structlog's shape
+    """No value breaks a line, whatever a server or an exception put into it."""
+    for key, value in line.items():
+        if isinstance(value, str) and not value.isprintable():
+            line[key] = "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
+        elif value is not None and not isinstance(value, str | int | float | bool):
+            line[key] = str(value)
+    return line
+
+
+def get(**values: object) -> FilteringBoundLogger:
+    """A logger whose lines carry `values`."""
+    logger: FilteringBoundLogger = structlog.get_logger(**values)
+    return logger
