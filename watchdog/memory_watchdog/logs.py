@@ -23,8 +23,8 @@ _MAX_REMEMBERED = 1024  # bounded: keys carry names of targets and of failures, 
 class RepeatLimiter:
     """Drops lines that say what was just said.
 
-    Two lines are the same when event, target, reason, level and source are. Decisions and their outcomes carry a
-    request id and are never dropped.
+    Two lines are the same when message, target, reason, level of the target and source are. Decisions and their
+    outcomes carry a request id and are never dropped.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class RepeatLimiter:
         """Pass a line on, or raise structlog.DropEvent."""
         if "request_id" in line or "change" in line:
             return line
-        key = tuple(str(line.get(name)) for name in ("event", "target", "reason", "level", "source", "path"))
+        key = tuple(str(line.get(name)) for name in ("event", "target", "reason", "target_level", "source", "path"))
         now = self._clock()
         said_at, left_out = self._said.pop(key, (float("-inf"), 0))
         if now - said_at < REPEAT_SECONDS:
@@ -54,14 +54,19 @@ def configure(level: str, form: Literal["logfmt", "json"]) -> None:
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if form == "json"
-        else structlog.processors.LogfmtRenderer(key_order=["time", "level", "event"], bool_as_flag=False)
+        else structlog.processors.LogfmtRenderer(key_order=["ts", "level", "msg"], bool_as_flag=False)
     )
-    tidy: list[Processor] = [structlog.processors.format_exc_info, _on_one_line, renderer]
+    tidy: list[Processor] = [
+        structlog.processors.format_exc_info,
+        _on_one_line,
+        structlog.processors.EventRenamer("msg"),
+        renderer,
+    ]
     structlog.configure(
         processors=[*shared, RepeatLimiter(), *tidy],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

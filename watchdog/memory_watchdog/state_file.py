@@ -73,14 +73,19 @@ def load(path: Path, boot: str, clock: Clock) -> SavedState | Unavailable:
     return SavedState(saved.version, boot, clock.boottime(), clock.wall(), targets)
 
 
-def save(path: Path, state: SavedState) -> Unavailable | None:
+def dump(state: SavedState) -> bytes:
+    """The file's content. Apart from writing it, since the state must not change while it is read."""
+    return _ADAPTER.dump_json(state)
+
+
+def write(path: Path, content: bytes) -> Unavailable | None:
     """Write the file so that at every moment it is either the old one or the new one, also after a power cut."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(_ADAPTER.dump_json(state))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

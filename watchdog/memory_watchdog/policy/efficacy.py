@@ -58,14 +58,16 @@ class Request:
         return float("inf") if self.answered_at is None else self.answered_at + self.settle_seconds
 
     def fold(self, used: int, taken_at: float, basis: Basis) -> None:
-        """Take one known reading into account."""
+        """Take one known reading into account, up to the end of the settle time."""
+        if taken_at > self.settled_at:
+            return
         if self.basis is None:
             self.basis = basis
         elif basis != self.basis and not self.disturbed:
             self.disturbed = "the measure, the limit or its source changed"
         if self.answered_at is None or taken_at <= self.answered_at + self.settle_seconds / 2:
             self.before_bytes = used if self.before_bytes is None else max(self.before_bytes, used)
-        elif taken_at <= self.settled_at and (self.low_bytes is None or used < self.low_bytes):
+        elif self.low_bytes is None or used < self.low_bytes:
             self.low_bytes, self.low_at = used, taken_at
 
     def enough_bytes(self) -> int | None:

@@ -49,6 +49,7 @@ class Ladder:
         """`instance` starts every request id, so that ids of different runs never meet."""
         self.settings = settings
         self.state = state or LadderState(instance, NONE, level_states(settings.levels, {}))
+        self.state.instance = instance
         self.thresholds = resolve(settings.levels, None)
         self.notes: tuple[Note, ...] = ()
         self._notes: list[Note] = []
@@ -75,6 +76,8 @@ class Ladder:
         Raises ValueError for a Manual whose level does not exist or sends nothing.
         """
         state = self.state
+        if isinstance(event, Manual):
+            self._level_by_hand(event)  # raises before anything has changed
         # A time before the last one is taken as the last one: nothing may be due twice because a clock went back.
         state.now = now = max(now, state.now)
         self._notes = requests.expire(self.settings, state, now)
@@ -116,29 +119,35 @@ class Ladder:
     def _observe(self, seen: Observation, now: float) -> Decision | None:
         state, settings = self.state, self.settings
         limit_bytes = seen.limit.bytes if isinstance(seen.limit, Limit) else None
-        self._move_thresholds(limit_bytes)
+        late = state.last_known_at is not None and seen.taken_at < state.last_known_at
+        if not late:
+            self._move_thresholds(limit_bytes)
         unanswered, answered_at = state.unanswered, seen.server_answered_at
         if unanswered is not None and answered_at is not None and answered_at > unanswered.since:
             unanswered.released = True
         unknown = self._unknown(seen)
-        late = state.last_known_at is not None and seen.taken_at < state.last_known_at
         if unknown is not None or late or not isinstance(seen.used, int):
             self._notes += requests.conclude(settings, state, now)
             index = settings.index_of(state.held)
-            if unknown is not None and index is not None:
+            if unknown is not None and index is not None and self._sends(index):
                 self._suppress(unknown[0], index, Trigger.THRESHOLD, unknown[1])
             return None
         used, basis = seen.used, Basis.of(seen)
         held.sustain(settings, state, self.thresholds, used, seen.taken_at)
         if state.request is not None:
             state.request.fold(used, seen.taken_at, basis)
+        remeasured = state.last_basis is not None and basis.measure != state.last_basis.measure
         if unanswered is not None:
+            if remeasured:
+                unanswered.highest_bytes = None  # numbers of two measures cannot be compared
             unanswered.fold(used, limit_bytes)
         state.last_known_at, state.last_used_bytes, state.last_basis = seen.taken_at, used, basis
         self._notes += requests.conclude(settings, state, now)
+        if remeasured:
+            state.last_effective = None
+        held.forget_when_quiet(settings, state, now)  # first: a rise after a long quiet starts with the base cooldown
         before = settings.index_of(state.held)
         changed = held.move(settings, state, self.thresholds, used, seen.taken_at)
-        held.forget_when_quiet(settings, state, now)
         if changed is not None:
             self._notes.append(changed)
             after = settings.index_of(state.held)
@@ -211,11 +220,15 @@ class Ladder:
             if not every_time:
                 self.state.suppressed.append(reason)
 
-    def _manual(self, event: Manual, now: float) -> Decision | None:
-        state, settings = self.state, self.settings
-        level = settings.index_of(event.level)
+    def _level_by_hand(self, event: Manual) -> int:
+        level = self.settings.index_of(event.level)
         if level is None or not self._sends(level):
             raise ValueError(f"no level {event.level!r} with a cleanup")
+        return level
+
+    def _manual(self, event: Manual, now: float) -> Decision | None:
+        state, settings = self.state, self.settings
+        level = self._level_by_hand(event)
         blocked: tuple[Suppression, str] | None = None
         if state.request is not None and state.request.answered_at is None:
             blocked = Suppression.IN_FLIGHT, f"request {state.request.request_id} is in flight"
@@ -257,7 +270,7 @@ class Ladder:
         state = self.state
         self.settings = settings
         limit = state.last_basis.limit if state.last_basis is not None else None
-        self.thresholds = resolve(settings.levels, None if limit is None else limit.bytes)
+        self._move_thresholds(None if limit is None else limit.bytes)
         state.levels = level_states(settings.levels, state.levels)
         if not settings.dry_run:
             state.shadow_budget.clear()

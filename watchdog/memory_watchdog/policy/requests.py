@@ -59,6 +59,7 @@ def _request_id(settings: LadderSettings, state: LadderState, level: int) -> str
 def answer(settings: LadderSettings, state: LadderState, outcome: Outcome, now: float) -> list[Note]:
     """Take the outcome of a request; one that has ended here already only shows that the server lives."""
     request = state.request
+    state.decide_after = now  # a late answer too: what was seen before it says nothing of what that did
     heard = outcome.kind is OutcomeKind.DONE or (
         outcome.kind is OutcomeKind.FAILED and outcome.reason is not Reason.CLOSED
     )
@@ -67,7 +68,6 @@ def answer(settings: LadderSettings, state: LadderState, outcome: Outcome, now: 
     if request is None or request.request_id != outcome.request_id or request.answered_at is not None:
         return []
     notes: list[Note] = []
-    state.decide_after = now
     request.outcome = outcome.kind
     if outcome.kind is not OutcomeKind.DONE:
         reason = outcome.reason or Reason.INVALID

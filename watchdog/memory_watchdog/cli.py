@@ -1,0 +1,142 @@
+"""The command line: parsing only. Each command lives in a module of its own, imported when it is used.
+
+Exit status: 0 after SIGTERM or when all is well, 2 for bad config or bad arguments, 1 for anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from memory_watchdog import __version__
+from memory_watchdog.config import Config, ConfigError, load
+from memory_watchdog.options import OPTIONS
+
+EXIT_OK, EXIT_FAILED, EXIT_BAD_CONFIG = 0, 1, 2
+
+_EXAMPLES = """examples:
+  memory-watchdog probe --target.url http://127.0.0.1:8081
+  memory-watchdog run --target.url http://127.0.0.1:8081 --target.limit 8GB
+  memory-watchdog check memory-watchdog.yaml
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parsed = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        return command(parsed)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - one line a mistake
+        return EXIT_BAD_CONFIG
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # `memory-watchdog probe | head`: nobody reads on. Python would complain once more while it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="memory-watchdog",
+        description="Watches a server's memory, calls its cleanup endpoint, tells Prometheus.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"memory-watchdog {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, text: str, command: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        one.set_defaults(command=command)
+        return one
+
+    _add_options(add("run", "Watch, clean up and export until SIGTERM.", _run))
+    check = add("check", "Validate a config file without running.", _check)
+    check.add_argument("file", nargs="?", metavar="FILE", help="the config file (default: as with run)")
+    _add_options(add("probe", "Look at the target once: what is seen, what is not and why.", _probe))
+    demo = add("demo", "Show it all on a small server that grows: at most a minute.", _demo)
+    demo.add_argument("--keep", action="store_true", help="leave server and watchdog running at the end, until Ctrl-C")
+    health = add("healthcheck", "Ask the running watchdog whether it is healthy.", _healthcheck)
+    health.add_argument("--web.url", dest="web_url", metavar="URL", help="its address (default: as run would listen)")
+    _add_options(health)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    for option in OPTIONS:
+        if option.is_flag:
+            parser.add_argument(option.flag, dest=option.name, action="store_const", const="true", help=option.help)
+        else:
+            parser.add_argument(option.flag, dest=option.name, metavar="VALUE", help=option.help)
+
+
+def _given(parsed: argparse.Namespace) -> Mapping[str, str]:
+    values = vars(parsed)
+    return {option.name: values[option.name] for option in OPTIONS if values.get(option.name) is not None}
+
+
+def _load(parsed: argparse.Namespace) -> Config:
+    return load(_given(parsed), os.environ, Path.cwd())
+
+
+def _fail(text: str, status: int = EXIT_FAILED) -> int:
+    print(f"memory-watchdog: {text}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    config = _load(parsed)
+    from memory_watchdog.run import run  # noqa: PLC0415 - half a second of imports that `check` does not need
+    from memory_watchdog.supervisor import StartError  # noqa: PLC0415
+
+    try:
+        asyncio.run(run(config))
+    except StartError as error:
+        return _fail(str(error), EXIT_BAD_CONFIG if error.is_config else EXIT_FAILED)
+    return EXIT_OK
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    from memory_watchdog.check import check  # noqa: PLC0415
+
+    options = {} if parsed.file is None else {"config.file": parsed.file}
+    for line in check(load(options, os.environ, Path.cwd())):
+        print(line)  # noqa: T201
+    return EXIT_OK
+
+
+def _probe(parsed: argparse.Namespace) -> int:
+    config = _load(parsed)
+    from memory_watchdog.probe import probe  # noqa: PLC0415
+
+    return EXIT_OK if asyncio.run(probe(config)) else EXIT_FAILED
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    if not sys.platform.startswith("linux"):
+        return _fail(f"the demo reads /proc and needs Linux; this is {sys.platform}: run it in a Linux container")
+    from memory_watchdog.demo.show import DemoError, show  # noqa: PLC0415
+
+    try:
+        asyncio.run(show(keep=parsed.keep))
+    except DemoError as error:
+        return _fail(str(error))
+    return EXIT_OK
+
+
+def _healthcheck(parsed: argparse.Namespace) -> int:
+    from memory_watchdog.healthcheck import healthy  # noqa: PLC0415
+
+    url = parsed.web_url
+    if url is None:
+        url = f"http://{_load(parsed).web.listen_address.reachable}"
+    problem = healthy(url)
+    return EXIT_OK if problem is None else _fail(problem)

@@ -1,0 +1,237 @@
+"""`memory-watchdog probe`: one look at a target, as the watchdog would see it. Nothing is sent but the statistics.
+
+Covers: what is seen, through which source, what is not and why, which setting would improve it.
+Leaves to others: reading (`sources`), going on looking (`watcher`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from memory_watchdog.clock import Clock
+from memory_watchdog.config import Config, TargetConfig
+from memory_watchdog.http_client import TargetClient
+from memory_watchdog.observation import (
+    Limit,
+    LimitSource,
+    Measure,
+    ProcessIdentity,
+    ProcessMemory,
+    Reading,
+    Reason,
+    ServerReport,
+    Unavailable,
+)
+from memory_watchdog.parts import finder_of, ladder_settings, statistics_source
+from memory_watchdog.policy.thresholds import resolve
+from memory_watchdog.quantities import format_bytes, format_seconds
+from memory_watchdog.sources.discovery import Finder
+from memory_watchdog.sources.limit import limit_of
+from memory_watchdog.sources.process import measured
+from memory_watchdog.sources.stats import StatisticsReading
+from memory_watchdog.sources.view import ProcessView
+from memory_watchdog.watcher import choose_measure
+
+PLAIN_WIDTH = 160
+"""Columns where standard output is no terminal: wide enough that no line of ours is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `source` is where the value came from, `advice` what would improve it."""
+
+    what: str
+    value: str
+    source: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything that one look at a target found."""
+
+    finder: Finder | None
+    identity: ProcessIdentity | Unavailable
+    memory: ProcessMemory | Unavailable
+    limit: Limit | Unavailable
+    proportional: Reading
+    statistics: StatisticsReading | None
+
+
+async def probe(config: Config) -> bool:
+    """Print what is seen of each target; True when each has a number that can be compared with its thresholds."""
+    console = Console(soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    comparable = True
+    for target in config.targets:
+        look = await _look(target)
+        table = Table(title=f"target {target.name}", title_justify="left", expand=False)
+        for heading in ("what", "seen", "through", "what would improve it"):
+            table.add_column(heading, overflow="fold")
+        for row in _rows(target, look):
+            table.add_row(row.what, row.value, row.source, row.advice)
+        console.print(table)
+        comparable &= isinstance(_used(target, look), int) and isinstance(look.limit, Limit)
+    return comparable
+
+
+async def _look(target: TargetConfig) -> Look:
+    clock = Clock()
+    finder = finder_of(target)
+    view = ProcessView(finder)
+    client = None if target.url is None else TargetClient(target.url)
+    try:
+        seen = await view.read(clock.boottime(), 0.0)
+        pss: Reading = Unavailable(Reason.NOT_CONFIGURED)
+        if isinstance(seen.memory, ProcessMemory):
+            pss, _ = await view.proportional()
+        source = statistics_source(target, client)
+        statistics = None if source is None else await source.read(clock.boottime)
+        return Look(finder, seen.identity, seen.memory, limit_of(target.limit, seen.identity), pss, statistics)
+    finally:
+        view.close()
+        if client is not None:
+            await client.aclose()
+
+
+def _measure(target: TargetConfig, look: Look) -> Measure:
+    return choose_measure(target, look.identity)
+
+
+def _used(target: TargetConfig, look: Look) -> Reading:
+    measure = _measure(target, look)
+    if measure is Measure.REPORTED:
+        report = look.statistics.report if look.statistics is not None else Unavailable(Reason.NOT_CONFIGURED)
+        if isinstance(report, Unavailable):
+            return report
+        missing = Unavailable(Reason.NOT_FOUND, "the statistics do not say process.resident_bytes")
+        return missing if report.resident_bytes is None else report.resident_bytes
+    if measure is Measure.PSS:
+        return look.proportional
+    return look.memory if isinstance(look.memory, Unavailable) else measured(look.memory, measure)
+
+
+def _rows(target: TargetConfig, look: Look) -> Iterator[Row]:
+    yield _process_row(look)
+    if isinstance(look.memory, ProcessMemory):
+        yield from _memory_rows(look.memory, look.proportional)
+    yield _limit_row(target, look)
+    yield from _used_rows(target, look)
+    yield from _statistics_rows(look.statistics)
+    for level in target.levels:
+        if level.cleanup is not None:
+            said = f"{level.cleanup.method} {level.cleanup.path}, at most {format_seconds(level.cleanup.timeout)}"
+            yield Row(f"cleanup {level.name}", said, "config", "probe never sends it")
+
+
+def _process_row(look: Look) -> Row:
+    how = "nothing" if look.finder is None else type(look.finder).__name__.removeprefix("By").lower()
+    if isinstance(look.identity, Unavailable):
+        return Row("process", f"unknown: {look.identity}", how, _process_advice(look.identity.reason))
+    return Row("process", f"pid {look.identity.pid}{_command(look.identity.pid)}", how)
+
+
+def _command(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""  # it has just ended, which the next row will tell
+    return f": {words[:80]}"
+
+
+def _process_advice(reason: Reason) -> str:
+    match reason:
+        case Reason.PERMISSION:
+            return "run as the server's user, share its PID namespace, or name it with process.pid_file or .command"
+        case Reason.NOT_CONFIGURED:
+            return "the url leads to another machine: run the watchdog beside the server"
+        case Reason.AMBIGUOUS:
+            return "name one with process.port, .pid_file or a narrower .command"
+        case Reason.NOT_FOUND | Reason.GONE:
+            return "start the server, or name it with process.port, .pid_file or .command"
+    return ""
+
+
+def _memory_rows(memory: ProcessMemory, proportional: Reading) -> Iterator[Row]:
+    yield Row("processes in the tree", str(memory.processes), "/proc")
+    named = {
+        "resident (rss)": (memory.resident_bytes, "statm"),
+        "anonymous": (memory.anonymous_bytes, "statm"),
+        "file mappings": (memory.file_bytes, "status"),
+        "shared memory": (memory.shared_bytes, "status"),
+        "swap": (memory.swap_bytes, "status"),
+    }
+    for what, (reading, source) in named.items():
+        yield Row(what, _bytes(reading), source)
+    advice = "run as the server's user" if isinstance(proportional, Unavailable) else ""
+    yield Row("proportional (pss)", _bytes(proportional), "smaps_rollup", advice)
+
+
+def _bytes(reading: Reading) -> str:
+    return format_bytes(reading) if isinstance(reading, int) else f"unknown: {reading}"
+
+
+def _limit_row(target: TargetConfig, look: Look) -> Row:
+    if isinstance(look.limit, Unavailable):
+        advice = "set limit, for example limit: 8GiB; until then levels in percent are off"
+        return Row("limit", f"unknown: {look.limit}", str(target.limit), advice)
+    advice = ""
+    if look.limit.source is LimitSource.MACHINE and target.limit == "auto":
+        advice = "no cgroup limits the server: set limit to less than the machine's memory"
+    return Row("limit", format_bytes(look.limit.bytes), look.limit.source, advice)
+
+
+def _used_rows(target: TargetConfig, look: Look) -> Iterator[Row]:
+    measure, used = _measure(target, look), _used(target, look)
+    limit = look.limit.bytes if isinstance(look.limit, Limit) else None
+    share = f", {100 * used / limit:.1f}% of the limit" if isinstance(used, int) and limit else ""
+    source = f"measure {measure}"
+    if target.measure is Measure.AUTO:
+        source += ", chosen by auto"
+    yield Row("used, what is compared", _bytes(used) + share, source)
+    settings = ladder_settings(target)
+    for level, edge in zip(settings.levels, resolve(settings.levels, limit).edges, strict=True):
+        if edge is None:
+            yield Row(f"level {level.name}", f"off: enter {level.enter}, exit {level.exit}", "config")
+            continue
+        met = " (met now)" if isinstance(used, int) and used >= edge.enter else ""
+        text = f"enter {format_bytes(edge.enter)}, exit {format_bytes(edge.exit)}{met}"
+        yield Row(f"level {level.name}", text, "config")
+
+
+def _statistics_rows(statistics: StatisticsReading | None) -> Iterator[Row]:
+    if statistics is None:
+        yield Row("statistics", "none", "config", "set url (and stats) to see the server's caches")
+        return
+    took = format_seconds(statistics.duration_seconds)
+    report = statistics.report
+    if isinstance(report, Unavailable):
+        yield Row("statistics", f"unknown: {report}", f"HTTP, {took}", _statistics_advice(report.reason))
+        return
+    assert isinstance(report, ServerReport), "a report or the reason why not"
+    yield Row("statistics", f"{len(report.components)} components", f"HTTP, {took}")
+    if report.resident_bytes is not None:
+        yield Row("reported by the server", format_bytes(report.resident_bytes), "HTTP")
+    for component in report.components:
+        size = "" if component.bytes is None else format_bytes(component.bytes)
+        items = "" if component.items is None else f"{component.items} items"
+        yield Row(f"component {component.name}", ", ".join(filter(None, (size, items))), "HTTP")
+
+
+def _statistics_advice(reason: Reason) -> str:
+    match reason:
+        case Reason.CONNECTION:
+            return "is the server running, and is url right?"
+        case Reason.TIMEOUT:
+            return "busy is not down; raise stats.timeout if it always takes that long"
+        case Reason.HTTP_STATUS:
+            return "set stats.path to where the server tells its statistics, and bearer_token_file if it wants one"
+        case Reason.INVALID:
+            return "the server speaks something else than the native contract"
+    return ""

@@ -1,0 +1,136 @@
+"""Says what happened to a target: one line in the log and one entry in the ledger for each.
+
+Leaves to others: what happens (`watcher`, `policy`), the form of a line (`logs`), how long it is kept (`ledger`).
+"""
+
+from __future__ import annotations
+
+from structlog.typing import FilteringBoundLogger
+
+from memory_watchdog.clock import Clock
+from memory_watchdog.ledger import TargetLedger
+from memory_watchdog.observation import (
+    Limit,
+    LimitSource,
+    Measure,
+    Outcome,
+    OutcomeKind,
+    ProcessIdentity,
+    Reason,
+    Unavailable,
+)
+from memory_watchdog.policy.events import (
+    Decision,
+    LevelChanged,
+    Note,
+    RequestFailed,
+    Suppressed,
+    ThresholdsChanged,
+    Verdict,
+    VerdictKind,
+)
+from memory_watchdog.quantities import format_bytes
+
+
+class Reporter:
+    """The voice of one target."""
+
+    def __init__(self, log: FilteringBoundLogger, ledger: TargetLedger, clock: Clock) -> None:
+        self.log = log
+        self._ledger = ledger
+        self._clock = clock
+
+    def attached(self, identity: ProcessIdentity, *, replaced: bool) -> None:
+        """The target's process was found."""
+        text = "the target is a new process" if replaced else "the target was found"
+        self.log.info(text, pid=identity.pid, change=True)
+        self._ledger.happened(self._clock.wall(), "process", f"{text}: pid {identity.pid}")
+        if replaced:
+            self._ledger.restarted()
+
+    def process_unavailable(self, why: Unavailable) -> None:
+        """The target's process was not found or could not be read."""
+        self._ledger.source_failed("process", why.reason)
+        self.log.warning("the process cannot be read", reason=why.reason, detail=why.detail, source="process")
+
+    def limit_changed(self, limit: Limit | Unavailable, measure: Measure) -> None:
+        """The limit is another one than before, or has become unknown."""
+        if isinstance(limit, Limit):
+            text = f"{format_bytes(limit.bytes)} from {limit.source}"
+            self.log.info("the limit is now", limit_bytes=limit.bytes, limit_source=limit.source, change=True)
+            if measure is Measure.AUTO and limit.source is LimitSource.CGROUP:
+                self.log.info("measure auto compares anon with the cgroup's limit; page cache does not count")
+        else:
+            text = f"unknown: {limit}"
+            self.log.warning(
+                "the limit is unknown: levels in percent are off", reason=limit.reason, detail=limit.detail,
+                source="limit",
+            )  # fmt: skip
+        self._ledger.happened(self._clock.wall(), "limit", text)
+
+    def limit_unavailable(self, why: Unavailable) -> None:
+        """The limit could not be read at this tick."""
+        self._ledger.source_failed("limit", why.reason)
+
+    def statistics_failed(self, why: Unavailable) -> None:
+        """The server's statistics could not be read; busy is not down."""
+        self.log.warning("the statistics cannot be read", reason=why.reason, detail=why.detail, source="stats")
+
+    def decided(self, decision: Decision) -> None:
+        """A request is about to be sent."""
+        self._ledger.decided(decision, self._clock.wall())
+        self.log.warning(
+            "cleanup", request_id=decision.request_id, target_level=decision.level, held_level=decision.held,
+            trigger=decision.trigger, reason=decision.reason, target_bytes=decision.target_bytes,
+            used_bytes=decision.used_bytes, limit_bytes=decision.limit_bytes,
+        )  # fmt: skip
+
+    def answered(self, decision: Decision, outcome: Outcome) -> None:
+        """A request ended."""
+        self._ledger.answered(decision, outcome, self._clock.wall())
+        if outcome.kind is OutcomeKind.DONE:
+            self.log.info(
+                "cleanup answered", request_id=outcome.request_id, target_level=decision.level,
+                claimed_bytes=outcome.claimed_bytes, duration_seconds=round(outcome.duration_seconds, 3),
+                detail=outcome.detail,
+            )  # fmt: skip
+
+    def noted(self, note: Note) -> None:
+        """Something changed in the ladder."""
+        self._ledger.noted(note, self._clock.wall())
+        match note:
+            case LevelChanged():
+                self.log.info(
+                    "level", before=note.before, after=note.after, used_bytes=note.used_bytes, reason=note.reason,
+                    change=True,
+                )  # fmt: skip
+            case Suppressed():
+                self.log.info(
+                    "cleanup suppressed",
+                    reason=note.reason,
+                    target_level=note.level,
+                    trigger=note.trigger,
+                    detail=note.detail,
+                )
+            case RequestFailed():
+                self.log.error(
+                    "cleanup failed", request_id=note.request_id, target_level=note.level, reason=note.reason,
+                    detail=note.detail,
+                )  # fmt: skip
+            case Verdict():
+                say = self.log.info if note.kind is VerdictKind.EFFECTIVE else self.log.warning
+                say(
+                    "verdict", request_id=note.request_id, target_level=note.level, verdict=note.kind,
+                    reclaimed_bytes=note.reclaimed_bytes, reason=note.reason,
+                )  # fmt: skip
+            case ThresholdsChanged():
+                if note.crossed:
+                    self.log.error(
+                        "thresholds no longer ascend under this limit: levels are off", target_level=",".join(note.crossed),
+                        limit_bytes=note.limit_bytes,
+                    )  # fmt: skip
+
+    def broken(self) -> None:
+        """A tick ended with an exception that nobody planned: a fault of this program."""
+        self._ledger.source_failed("tick", Reason.INVALID)
+        self.log.exception("a tick failed; this is a fault of memory-watchdog", source="tick")

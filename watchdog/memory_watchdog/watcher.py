@@ -1,0 +1,319 @@
+"""One target: observe, decide, act, record.
+
+Covers: the tick, its interval, which number is compared, the request beside the loop.
+Leaves to others: reading (`sources`), judging (`policy`), sending (`actions`), the words (`reporting`), what is kept
+(`ledger`), several targets and the state file (`supervisor`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from memory_watchdog.actions.http import clean_up
+from memory_watchdog.actions.template import Placeholders
+from memory_watchdog.clock import Clock
+from memory_watchdog.config import TargetConfig
+from memory_watchdog.http_client import TargetClient
+from memory_watchdog.ledger import Standing, TargetLedger
+from memory_watchdog.observation import (
+    Limit,
+    Measure,
+    Observation,
+    ProcessIdentity,
+    ProcessMemory,
+    Reading,
+    Reason,
+    ServerReport,
+    Unavailable,
+)
+from memory_watchdog.parts import cleanup_requests, finder_of, ladder_settings, statistics_source
+from memory_watchdog.policy.events import Decision, Event, NewProcess, Suppressed
+from memory_watchdog.policy.interval import next_interval
+from memory_watchdog.policy.ladder import Ladder
+from memory_watchdog.policy.settings import NONE
+from memory_watchdog.poller import StatisticsPoller
+from memory_watchdog.reporting import Reporter
+from memory_watchdog.sources.limit import limit_of
+from memory_watchdog.sources.process import measured
+from memory_watchdog.sources.view import ProcessView
+from memory_watchdog.state_file import TargetState
+
+DETAILS_SECONDS = 5.0
+"""How old swap, shared memory and the list of processes may be; a status costs 32 µs a process, a statm 3."""
+
+DETAILS_BEFORE_ACTION_SECONDS = 1.0
+MIN_REPORTED_SECONDS = 1.0
+"""Statistics are never read more often than once a second."""
+
+STALLED_INTERVALS = 10
+STALLED_AT_LEAST_SECONDS = 30.0
+
+
+def choose_measure(target: TargetConfig, identity: ProcessIdentity | Unavailable) -> Measure:
+    """The number that is compared: `auto` is what the server reports where its process can never be seen, else anon."""
+    if target.measure is not Measure.AUTO:
+        return target.measure
+    blind = isinstance(identity, Unavailable) and identity.reason in (Reason.NOT_CONFIGURED, Reason.PERMISSION)
+    return Measure.REPORTED if blind and target.stats is not None else Measure.ANON
+
+
+class Watcher:
+    """Watches one target until it is stopped.
+
+    `save` writes the state of all targets and is awaited before a request goes out; `changed` says that the state is
+    worth writing soon.
+    """
+
+    def __init__(
+        self,
+        target: TargetConfig,
+        *,
+        ledger: TargetLedger,
+        reporter: Reporter,
+        clock: Clock,
+        saved: TargetState | None,
+        save: Callable[[], Awaitable[None]],
+        changed: Callable[[], None],
+    ) -> None:
+        self.target = target
+        self.ledger = ledger
+        self.ready = False
+        self._reporter = reporter
+        self._clock = clock
+        self._save = save
+        self._changed = changed
+        self._client = None if target.url is None else TargetClient(target.url)
+        self._statistics = StatisticsPoller(statistics_source(target, self._client), ledger, reporter, clock)
+        self._view = ProcessView(finder_of(target))
+        self._requests = cleanup_requests(target)
+        self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
+        self._identity = saved.identity if saved else None
+        self._limit: Limit | Unavailable = Unavailable(Reason.PENDING)
+        self._last_used: tuple[float, int] | None = None
+        self._growth = 0.0
+        self._compared = Measure.AUTO
+        self._pss_due_at = float("-inf")
+        self._ticked_at = clock.boottime()
+        self._actions: set[asyncio.Task[None]] = set()
+        ledger.counters.know(
+            [level.name for level in target.levels], list(self._requests), statistics=target.stats is not None
+        )
+
+    def state(self) -> TargetState:
+        """What a restarted watchdog must know of this target."""
+        return TargetState(self._ladder.state, self._identity)
+
+    def stalled(self) -> bool:
+        """Have the ticks stopped?"""
+        silence = self._clock.boottime() - self._ticked_at
+        return silence > max(STALLED_AT_LEAST_SECONDS, STALLED_INTERVALS * self.target.interval)
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        statistics = asyncio.create_task(self._read_statistics())
+        due = self._clock.boottime()
+        try:
+            while True:
+                started = self._clock.boottime()
+                late = started - due > max(0.05, self.target.interval / 2)
+                await self._guarded_tick()
+                ended = self._ticked_at = self._clock.boottime()
+                self.ledger.tick_took(ended - started, late=late)
+                self.ready = True
+                due = max(started + self._interval(), ended)
+                await asyncio.sleep(due - ended)
+        finally:
+            tasks = [statistics, *self._actions]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._view.close()
+            if self._client is not None:
+                await self._client.aclose()
+
+    async def _guarded_tick(self) -> None:
+        try:
+            await self._tick()
+        except Exception:  # noqa: BLE001 - a fault in one tick must not end the watching; it is logged and counted
+            self._reporter.broken()
+
+    async def _read_statistics(self) -> None:
+        """Read the statistics at their interval. Where they are what is compared, the ticks read them."""
+        if self.target.stats is None:
+            return
+        while True:
+            await self._statistics.refresh(max_age=self.target.stats.interval)
+            await asyncio.sleep(self._statistics.due_in(self.target.stats.interval))
+
+    # ---- one tick
+
+    async def _tick(self) -> None:
+        now = self._clock.boottime()
+        seen = await self._view.read(now, DETAILS_SECONDS)
+        if isinstance(seen.identity, ProcessIdentity):
+            self._attached(seen.identity, now)
+        measure = self._compared = choose_measure(self.target, seen.identity)
+        memory = seen.memory
+        used: Reading
+        if measure is Measure.REPORTED:
+            await self._statistics.refresh(max_age=self._reported_interval() * 0.9)
+            used = self._statistics.reported()
+        elif measure is Measure.PSS:
+            memory, used = await self._with_pss(memory, now)
+        else:
+            memory, used = self._with_fresh_details(memory, measure, now)
+            if isinstance(seen.memory, Unavailable):
+                self._reporter.process_unavailable(seen.memory)
+        observation = Observation(
+            taken_at=self._clock.boottime(),
+            measure=measure,
+            used=used,
+            limit=self._read_limit(seen.identity),
+            identity=seen.identity,
+            memory=memory,
+            report=self._statistics.report,
+            server_answered_at=None if self._client is None else self._client.last_answered_at,
+        )
+        self._follow(observation)
+        self._step(observation)
+        self._record(observation)
+
+    def _with_fresh_details(
+        self, memory: ProcessMemory | Unavailable, measure: Measure, now: float
+    ) -> tuple[ProcessMemory | Unavailable, Reading]:
+        """The number that is compared, with details young enough to act on if it may lead to an action."""
+        if isinstance(memory, Unavailable):
+            return memory, memory
+        used = measured(memory, measure)
+        lowest = min((edge.enter for edge in self._ladder.thresholds.edges if edge is not None), default=None)
+        if isinstance(used, int) and lowest is not None and used >= lowest:
+            memory = self._view.read_again(now, DETAILS_BEFORE_ACTION_SECONDS)
+            used = memory if isinstance(memory, Unavailable) else measured(memory, measure)
+        return memory, used
+
+    async def _with_pss(
+        self, memory: ProcessMemory | Unavailable, now: float
+    ) -> tuple[ProcessMemory | Unavailable, Reading]:
+        reading, rest_seconds = await self._view.proportional()
+        self._pss_due_at = now + rest_seconds
+        if isinstance(memory, ProcessMemory):
+            memory = replace(memory, proportional_bytes=reading)
+        if isinstance(reading, Unavailable):
+            self._reporter.process_unavailable(reading)
+        return memory, reading
+
+    def _read_limit(self, identity: ProcessIdentity | Unavailable) -> Limit | Unavailable:
+        limit = limit_of(self.target.limit, identity)
+        if isinstance(limit, Unavailable):
+            self._reporter.limit_unavailable(limit)
+        known, before = isinstance(limit, Limit), isinstance(self._limit, Limit)
+        if limit != self._limit and (known or before or self._limit == Unavailable(Reason.PENDING)):
+            self._reporter.limit_changed(limit, self.target.measure)
+        self._limit = limit
+        return limit
+
+    def _attached(self, identity: ProcessIdentity, now: float) -> None:
+        if identity == self._identity:
+            return
+        replaced = self._identity is not None
+        self._identity = identity
+        self._reporter.attached(identity, replaced=replaced)
+        if replaced:
+            self._ladder_step(NewProcess(identity), now)
+        self._last_used = None
+        self._changed()
+
+    def _follow(self, seen: Observation) -> None:
+        """Growth between two looks: what the interval is worked out from."""
+        if not isinstance(seen.used, int):
+            self._last_used = None
+            return
+        if self._last_used is not None and seen.taken_at > self._last_used[0]:
+            self._growth = (seen.used - self._last_used[1]) / (seen.taken_at - self._last_used[0])
+        self._last_used = (seen.taken_at, seen.used)
+
+    def _step(self, event: Event) -> None:
+        decision = self._ladder_step(event, self._clock.boottime())
+        if decision is not None:
+            task = asyncio.create_task(self._act(decision))
+            self._actions.add(task)
+            task.add_done_callback(self._actions.discard)
+
+    def _ladder_step(self, event: Event, now: float) -> Decision | None:
+        decision = self._ladder.step(event, now)
+        for note in self._ladder.notes:
+            self._reporter.noted(note)
+            if not isinstance(note, Suppressed):
+                self._changed()
+        return decision
+
+    async def _act(self, decision: Decision) -> None:
+        """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
+        assert self._client is not None, "a level with a cleanup has a url, config checks it"
+        self._reporter.decided(decision)
+        await self._save()
+        values = Placeholders(
+            request_id=decision.request_id,
+            reason=decision.reason,
+            level=decision.level,
+            target_bytes=decision.target_bytes,
+        )
+        outcome = await clean_up(self._client, self._requests[decision.level], values)
+        self._reporter.answered(decision, outcome)
+        self._step(outcome)
+
+    # ---- what comes of it
+
+    def _record(self, seen: Observation) -> None:
+        ladder, now = self._ladder, self._clock.boottime()
+        settings = ladder.settings
+        standing = Standing(
+            level=ladder.held,
+            levels=tuple(level.name for level in settings.levels),
+            edges=ladder.thresholds.edges,
+            cooldown_seconds={
+                level.name: ladder.cooldown_seconds(index)
+                for index, level in enumerate(settings.levels)
+                if level.cleanup_timeout_seconds is not None
+            },
+            budget_remaining=ladder.budget_remaining(),
+            paused=ladder.state.paused_until is not None and ladder.state.paused_until > now,
+            dry_run=settings.dry_run,
+        )
+        view = "process" if isinstance(seen.identity, ProcessIdentity) else "none"
+        if seen.measure is Measure.REPORTED and isinstance(seen.report, ServerReport):
+            view = "reported"
+        start = self._view.start_time_seconds
+        if start is None and isinstance(seen.report, ServerReport):
+            start = seen.report.start_time_seconds
+        self.ledger.observe(seen, self._clock.wall(), standing, process_view=view, start_time_seconds=start)
+
+    def _longest_interval(self) -> float:
+        """The configured interval; shorter where the second half of a settle time needs readings for its verdict."""
+        target = self.target
+        if self._ladder.state.request is None and self._ladder.held == NONE:
+            return target.interval
+        return min(target.interval, max(target.settle / 4, target.min_interval))
+
+    def _reported_interval(self) -> float:
+        stats, longest = self.target.stats, self._longest_interval()
+        return max(MIN_REPORTED_SECONDS, longest if stats is None else min(longest, stats.interval))
+
+    def _interval(self) -> float:
+        """Seconds until the next tick."""
+        if self._compared is Measure.REPORTED:
+            return self._reported_interval()
+        interval = next_interval(
+            used=None if self._last_used is None else self._last_used[1],
+            limit_bytes=self._limit.bytes if isinstance(self._limit, Limit) else None,
+            thresholds=self._ladder.thresholds,
+            growth_bytes_per_second=self._growth,
+            min_interval_seconds=self.target.min_interval,
+            interval_seconds=self._longest_interval(),
+        )
+        if self._compared is Measure.PSS:
+            return max(interval, self._pss_due_at - self._clock.boottime())
+        return interval

@@ -1,0 +1,89 @@
+"""The routes: metrics, health, landing page.
+
+Leaves to others: the collector (`web.metrics`), sockets and signals (`web.server`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+from typing import Annotated, Protocol
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+
+from memory_watchdog import __version__
+
+
+class Health(Protocol):
+    """What the routes ask the supervisor."""
+
+    def ready(self) -> bool:
+        """Has each target's first tick finished, whatever it saw?"""
+
+    def stalled(self) -> list[str]:
+        """The targets whose ticks have stopped."""
+
+
+def create_app(registry: CollectorRegistry, health: Health) -> FastAPI:
+    """The application. Handlers are plain functions: they run in threads, outside the event loop that ticks."""
+    app = FastAPI(title="memory-watchdog", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/metrics")
+    def metrics(request: Request, name: Annotated[list[str] | None, Query(alias="name[]")] = None) -> Response:
+        """Text or OpenMetrics, as the client asks; `name[]` restricts it, as everywhere in this field."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        body = encode(registry.restricted_registry(name) if name else registry)
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if gzip_accepted(request.headers.get("accept-encoding", "")):
+            # Level 1: 40 kB of exposition take 0.4 ms instead of 2 and come out a fifth larger.
+            body = gzip.compress(body, compresslevel=1)
+            headers["Content-Encoding"] = "gzip"
+        return Response(body, headers=headers)
+
+    @app.get("/-/healthy")
+    def healthy() -> PlainTextResponse:
+        """200 while every target's ticks go on."""
+        stalled = health.stalled()
+        if stalled:
+            return PlainTextResponse(f"ticks have stopped: {', '.join(stalled)}\n", status_code=503)
+        return PlainTextResponse("memory-watchdog is healthy.\n")
+
+    @app.get("/-/ready")
+    def ready() -> PlainTextResponse:
+        """200 as soon as each target was looked at once."""
+        if health.ready():
+            return PlainTextResponse("memory-watchdog is ready.\n")
+        return PlainTextResponse("the first tick has not finished yet\n", status_code=503)
+
+    @app.get("/")
+    def landing() -> HTMLResponse:
+        """A plain page with links."""
+        return HTMLResponse(_LANDING)
+
+    return app
+
+
+_LINKS = (
+    ("/metrics", "Metrics", "for Prometheus"),
+    ("/-/healthy", "Healthy", "the ticks go on"),
+    ("/-/ready", "Ready", "each target was looked at once"),
+)
+_ITEMS = "\n".join(
+    f'<li><a href="{path.removeprefix("/")}">{html.escape(title)}</a>: {html.escape(text)}</li>'
+    for path, title, text in _LINKS
+)
+_LANDING = f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>memory-watchdog</title></head>
+<body>
+<h1>memory-watchdog</h1>
+<p>Version {html.escape(__version__)}</p>
+<ul>
+{_ITEMS}
+</ul>
+</body>
+</html>
+"""
