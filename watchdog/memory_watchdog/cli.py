@@ -93,12 +93,11 @@ def _fail(text: str, status: int = EXIT_FAILED) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    config = _load(parsed)
     from memory_watchdog.run import run  # noqa: PLC0415 - half a second of imports that `check` does not need
     from memory_watchdog.supervisor import StartError  # noqa: PLC0415
 
     try:
-        asyncio.run(run(config))
+        asyncio.run(run(lambda: _load(parsed)))
     except StartError as error:
         return _fail(str(error), EXIT_BAD_CONFIG if error.is_config else EXIT_FAILED)
     return EXIT_OK

@@ -180,6 +180,7 @@ class WebConfig(Model):
     """Our own web server."""
 
     listen_address: Listen = ListenAddress("127.0.0.1", 9847)
+    allow_loopback_changes: Flag = True
 
 
 class LogConfig(Model):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Collection, MutableMapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from memory_watchdog.observation import Reason
 from memory_watchdog.policy.events import Suppression, Trigger
@@ -89,6 +91,18 @@ class Counters:
         if statistics:
             for reason in HTTP_REASONS:
                 self.stats_failures[reason] += 0
+
+    def forget_levels_but(self, levels: Collection[str]) -> None:
+        """A series ends when its subject ends: drop what was counted at levels that a reload removed."""
+        for pairs in (self.cleanups, self.cleanup_failures):
+            for key in [key for key in pairs if key[0] not in levels]:
+                del pairs[key]
+        by_level: tuple[MutableMapping[str, Any], ...] = (
+            self.ineffective, self.reclaimed_bytes, self.claimed_bytes, self.durations, self.last_cleanup_wall,
+        )  # fmt: skip
+        for values in by_level:
+            for level in [level for level in values if level not in levels]:
+                del values[level]
 
     def copy(self) -> Counters:
         """An independent copy, for a reader in another thread."""

@@ -111,6 +111,12 @@ class TargetLedger:
         )
         self._settling = False
 
+    def know(self, levels: list[str], sending: list[str], *, statistics: bool) -> None:
+        """Which levels there are, and which of them send: their counters exist, those of others do not."""
+        with self._lock:
+            self.counters.forget_levels_but(levels)
+            self.counters.know(levels, sending, statistics=statistics)
+
     # ---- what the watcher writes
 
     def observe(
@@ -217,6 +223,11 @@ class TargetLedger:
             self._snapshot = replace(self._snapshot, statistics=statistics)
             if failure is not None:
                 self.counters.stats_failures[failure] += 1
+
+    def forget_statistics(self) -> None:
+        """Another source from now on: what the old one said says nothing."""
+        with self._lock:
+            self._snapshot = replace(self._snapshot, statistics=None)
 
     def source_failed(self, source: str, reason: Reason) -> None:
         """A source could not be read."""

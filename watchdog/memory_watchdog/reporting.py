@@ -29,7 +29,7 @@ from memory_watchdog.policy.events import (
     Verdict,
     VerdictKind,
 )
-from memory_watchdog.quantities import format_bytes
+from memory_watchdog.quantities import format_bytes, format_seconds
 
 
 class Reporter:
@@ -126,9 +126,24 @@ class Reporter:
             case ThresholdsChanged():
                 if note.crossed:
                     self.log.error(
-                        "thresholds no longer ascend under this limit: levels are off", target_level=",".join(note.crossed),
-                        limit_bytes=note.limit_bytes,
+                        "thresholds no longer ascend under this limit: levels are off",
+                        target_level=",".join(note.crossed), limit_bytes=note.limit_bytes,
                     )  # fmt: skip
+
+    def reloaded(self) -> None:
+        """The target goes on with another config."""
+        self.log.info("reloaded", change=True)
+        self._ledger.happened(self._clock.wall(), "reload", "the config of the target was changed")
+
+    def paused(self, seconds: float) -> None:
+        """Nothing is sent for a while, by somebody's wish."""
+        self.log.warning("paused", seconds=seconds, change=True)
+        self._ledger.happened(self._clock.wall(), "pause", f"paused for {format_seconds(seconds)}")
+
+    def resumed(self) -> None:
+        """The pause was ended."""
+        self.log.info("resumed", change=True)
+        self._ledger.happened(self._clock.wall(), "resume", "the pause was ended")
 
     def broken(self) -> None:
         """A tick ended with an exception that nobody planned: a fault of this program."""

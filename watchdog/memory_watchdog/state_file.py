@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +26,7 @@ class TargetState:
 
     ladder: LadderState
     identity: ProcessIdentity | None = None
+    budget_per_seconds: float = 3600.0  # how long the budget remembers, should the target leave the config
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,7 @@ def load(path: Path, boot: str, clock: Clock) -> SavedState | Unavailable:
     # none, which holds back longer rather than shorter.
     passed = max(0.0, clock.wall() - saved.wall)
     delta = clock.boottime() - passed - saved.boottime
-    targets = {
-        name: TargetState(shifted(target.ladder, delta), target.identity) for name, target in saved.targets.items()
-    }
+    targets = {name: replace(target, ladder=shifted(target.ladder, delta)) for name, target in saved.targets.items()}
     return SavedState(saved.version, boot, clock.boottime(), clock.wall(), targets)
 
 

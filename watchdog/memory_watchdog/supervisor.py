@@ -1,20 +1,22 @@
-"""All targets: started, saved, stopped; and the questions that the web server asks of them.
+"""All targets: started, reloaded, saved, stopped; and the questions that the web server asks of them.
 
-Covers: the state file, one watcher a target, readiness, the end on a signal.
-Leaves to others: one target (`watcher`), routes and sockets (`web`).
+Covers: one watcher a target, the state file, readiness, whose process is whose.
+Leaves to others: one target (`watcher`), routes and sockets (`web`), signals and the config's sources (`run`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from memory_watchdog import __version__, logs, state_file
+from memory_watchdog import logs, state_file
 from memory_watchdog.clock import Clock, boot_id
-from memory_watchdog.config import Config
+from memory_watchdog.config import Config, TargetConfig
 from memory_watchdog.ledger import Snapshot, TargetLedger
-from memory_watchdog.observation import Reason, Unavailable
+from memory_watchdog.observation import ProcessIdentity, Reason, Unavailable
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.state_file import SavedState, TargetState
 from memory_watchdog.watcher import Watcher
@@ -31,70 +33,124 @@ class StartError(Exception):
         self.is_config = is_config
 
 
-class Supervisor:
-    """Runs the watchers of a config."""
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A watcher and the task that it runs in."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
-        self._config = config
+    watcher: Watcher
+    task: asyncio.Task[None]
+
+
+class Supervisor:
+    """Runs the watchers of a config, and of the configs that take its place."""
+
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._log = logs.get()
         self._boot = boot_id()
-        self._watchers: list[Watcher] = []
+        self._running: dict[str, Running] = {}
+        self._removed: dict[str, TargetState] = {}  # targets that left the config, while their budget remembers
+        self._claims: dict[ProcessIdentity, str] = {}
+        self._state_file: Path | None = None
         self._dirty = asyncio.Event()
         self._saving = asyncio.Lock()
+        self._was_ready = False
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.save_failures = 0
 
     # ---- what the web server asks
 
+    def watchers(self) -> list[Watcher]:
+        """Every watcher at this moment, in the order of the config. Safe from other threads: the dict is replaced."""
+        return [running.watcher for running in self._running.values()]
+
+    def watcher(self, name: str) -> Watcher | None:
+        """The watcher of a target."""
+        running = self._running.get(name)
+        return None if running is None else running.watcher
+
     def snapshots(self) -> list[Snapshot]:
         """Every target at this moment."""
-        return [watcher.ledger.snapshot() for watcher in self._watchers]
+        return [watcher.ledger.snapshot() for watcher in self.watchers()]
 
     def ready(self) -> bool:
-        """Has each target's first tick finished, whatever it saw?"""
-        return bool(self._watchers) and all(watcher.ready for watcher in self._watchers)
+        """Has each target's first tick finished, whatever it saw? Once said it stays, also while a reload adds some."""
+        self._was_ready = self._was_ready or (bool(self._running) and all(watcher.ready for watcher in self.watchers()))
+        return self._was_ready
 
     def stalled(self) -> list[str]:
         """The targets whose ticks have stopped."""
-        return [watcher.target.name for watcher in self._watchers if watcher.stalled()]
+        return [watcher.target.name for watcher in self.watchers() if watcher.stalled()]
 
     # ---- running
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, config: Config, stop: asyncio.Event) -> None:
         """Watch until `stop` is set. Raises StartError when the state file can neither be read nor written."""
-        saved = await self._load(self._config.state_file)
-        self._watchers = [
-            self._watcher(index, saved.get(target.name)) for index, target in enumerate(self._config.targets)
-        ]
-        await self._prove_writable()
-        self._log.info("started", version=__version__, targets=len(self._watchers), change=True)
-        tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
-        tasks.append(asyncio.create_task(self._save_when_changed()))
+        self._removed = dict(await self._load(config.state_file))
+        self._state_file = config.state_file
+        saver = asyncio.create_task(self._save_when_changed())
         stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await self.apply(config)
+            if self.save_failures:
+                raise StartError(f"the state file cannot be written: {config.state_file}", is_config=True)
+            until: list[asyncio.Future[Any]] = [saver, stopping, self._failed]
+            await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*tasks, stopping):
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            stopping.cancel()
+            saver.cancel()
+            for running in self._running.values():
+                running.task.cancel()
+            await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
             await self.save()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-        self._log.info("stopped", change=True)
+        if self._failed.done():
+            self._failed.result()
 
-    def _watcher(self, index: int, saved: TargetState | None) -> Watcher:
-        target = self._config.targets[index]
+    async def apply(self, config: Config) -> None:
+        """Watch what the config says from now on. What did not change does not notice."""
+        targets = {target.name: target for target in config.targets}
+        for name in [name for name in self._running if name not in targets]:
+            await self._remove(name)
+        ordered: dict[str, Running] = {}
+        for name, target in targets.items():
+            running = self._running.get(name)
+            if running is None:
+                running = self._start(target)
+            elif running.watcher.target != target:
+                running.watcher.reload(target)
+            ordered[name] = running
+        self._running = ordered
+        self._state_file = config.state_file
+        await self.save()
+
+    def _start(self, target: TargetConfig) -> Running:
         ledger = TargetLedger(target.name)
-        return Watcher(
+        watcher = Watcher(
             target,
             ledger=ledger,
             reporter=Reporter(logs.get(target=target.name), ledger, self._clock),
             clock=self._clock,
-            saved=saved,
+            saved=self._removed.pop(target.name, None),
+            claims=self._claims,
             save=self.save,
             changed=self._dirty.set,
         )
+        task = asyncio.create_task(watcher.run())
+        task.add_done_callback(self._ended)
+        return Running(watcher, task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A watcher ends by being cancelled; anything else is a fault that must end the program, not hide in it."""
+        error = None if task.cancelled() else task.exception() or RuntimeError("a watcher ended by itself")
+        if error is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _remove(self, name: str) -> None:
+        running = self._running[name]
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+        self._removed[name] = running.watcher.state()
+        self._running = {other: known for other, known in self._running.items() if other != name}
 
     # ---- the state file
 
@@ -117,25 +173,17 @@ class Supervisor:
         self._log.warning("the state file is damaged and was set aside", detail=saved.detail, path=str(aside))
         return {}
 
-    async def _prove_writable(self) -> None:
-        await self.save()
-        if self.save_failures:
-            raise StartError(f"the state file cannot be written: {self._config.state_file}", is_config=True)
-
     async def save(self) -> None:
         """Write the state of all targets. A failure is logged and counted; watching and acting go on."""
-        path = self._config.state_file
+        path = self._state_file
         if path is None or isinstance(self._boot, Unavailable):
             return
         async with self._saving:
             self._dirty.clear()
-            state = SavedState(
-                state_file.VERSION,
-                self._boot,
-                self._clock.boottime(),
-                self._clock.wall(),
-                {watcher.target.name: watcher.state() for watcher in self._watchers},
-            )
+            now = self._clock.boottime()
+            self._removed = {name: state for name, state in self._removed.items() if _is_needed(state, now)}
+            states = self._removed | {name: running.watcher.state() for name, running in self._running.items()}
+            state = SavedState(state_file.VERSION, self._boot, now, self._clock.wall(), states)
             failure = await asyncio.to_thread(state_file.write, path, state_file.dump(state))
             if failure is not None:
                 self.save_failures += 1
@@ -146,3 +194,10 @@ class Supervisor:
             await self._dirty.wait()
             await self.save()
             await asyncio.sleep(SAVE_SECONDS)
+
+
+def _is_needed(state: TargetState, now: float) -> bool:
+    """Would it matter if the target came back: is something in its budget, or is it paused?"""
+    ladder = state.ladder
+    remembered = ladder.last_sent_at is not None and now - ladder.last_sent_at < state.budget_per_seconds
+    return remembered or (ladder.paused_until is not None and ladder.paused_until > now)

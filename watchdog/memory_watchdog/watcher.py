@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from memory_watchdog.actions.http import clean_up
+from memory_watchdog.actions.http import CleanupRequest, clean_up
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
@@ -30,7 +30,7 @@ from memory_watchdog.observation import (
     Unavailable,
 )
 from memory_watchdog.parts import cleanup_requests, finder_of, ladder_settings, statistics_source
-from memory_watchdog.policy.events import Decision, Event, NewProcess, Suppressed
+from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, Pause, Reloaded, Resume, Suppressed
 from memory_watchdog.policy.interval import next_interval
 from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
@@ -38,7 +38,7 @@ from memory_watchdog.poller import StatisticsPoller
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.sources.limit import limit_of
 from memory_watchdog.sources.process import measured
-from memory_watchdog.sources.view import ProcessView
+from memory_watchdog.sources.view import ProcessView, Seen
 from memory_watchdog.state_file import TargetState
 
 DETAILS_SECONDS = 5.0
@@ -63,8 +63,8 @@ def choose_measure(target: TargetConfig, identity: ProcessIdentity | Unavailable
 class Watcher:
     """Watches one target until it is stopped.
 
-    `save` writes the state of all targets and is awaited before a request goes out; `changed` says that the state is
-    worth writing soon.
+    `claims` says which target has which process, among all targets. `save` writes the state of all targets and is
+    awaited before a request goes out; `changed` says that the state is worth writing soon.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Watcher:
         reporter: Reporter,
         clock: Clock,
         saved: TargetState | None,
+        claims: dict[ProcessIdentity, str],
         save: Callable[[], Awaitable[None]],
         changed: Callable[[], None],
     ) -> None:
@@ -83,14 +84,19 @@ class Watcher:
         self.ready = False
         self._reporter = reporter
         self._clock = clock
+        self._claims = claims
         self._save = save
         self._changed = changed
+        self._wake = asyncio.Event()
+        self._statistics_task: asyncio.Task[None] | None = None
+        self._retired: list[TargetClient] = []
         self._client = None if target.url is None else TargetClient(target.url)
         self._statistics = StatisticsPoller(statistics_source(target, self._client), ledger, reporter, clock)
         self._view = ProcessView(finder_of(target))
         self._requests = cleanup_requests(target)
         self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
         self._identity = saved.identity if saved else None
+        self._claim: ProcessIdentity | None = None
         self._limit: Limit | Unavailable = Unavailable(Reason.PENDING)
         self._last_used: tuple[float, int] | None = None
         self._growth = 0.0
@@ -98,13 +104,15 @@ class Watcher:
         self._pss_due_at = float("-inf")
         self._ticked_at = clock.boottime()
         self._actions: set[asyncio.Task[None]] = set()
-        ledger.counters.know(
-            [level.name for level in target.levels], list(self._requests), statistics=target.stats is not None
-        )
+        self._make_known()
+
+    def _make_known(self) -> None:
+        levels = [level.name for level in self.target.levels]
+        self.ledger.know(levels, list(self._requests), statistics=self.target.stats is not None)
 
     def state(self) -> TargetState:
         """What a restarted watchdog must know of this target."""
-        return TargetState(self._ladder.state, self._identity)
+        return TargetState(self._ladder.state, self._identity, self.target.budget.per)
 
     def stalled(self) -> bool:
         """Have the ticks stopped?"""
@@ -113,7 +121,7 @@ class Watcher:
 
     async def run(self) -> None:
         """Tick until cancelled."""
-        statistics = asyncio.create_task(self._read_statistics())
+        self._statistics_task = asyncio.create_task(self._read_statistics())
         due = self._clock.boottime()
         try:
             while True:
@@ -124,15 +132,78 @@ class Watcher:
                 self.ledger.tick_took(ended - started, late=late)
                 self.ready = True
                 due = max(started + self._interval(), ended)
-                await asyncio.sleep(due - ended)
+                if await self._wait(due - ended):
+                    due = self._clock.boottime()
         finally:
-            tasks = [statistics, *self._actions]
+            tasks = [self._statistics_task, *self._actions]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._view.close()
+            self._release()
+            for client in (self._client, *self._retired):
+                if client is not None:
+                    await client.aclose()
+
+    async def _wait(self, seconds: float) -> bool:
+        """Let `seconds` pass; True when something asked for a tick before."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
+
+    # ---- what is asked of it from outside
+
+    def reload(self, target: TargetConfig) -> None:
+        """Go on with another config of the same name. State stays; what is in flight ends under the old settings."""
+        before, self.target = self.target, target
+        if target.url != before.url:
             if self._client is not None:
-                await self._client.aclose()
+                self._retired.append(self._client)
+            self._client = None if target.url is None else TargetClient(target.url)
+        if (target.url, target.stats) != (before.url, before.stats):
+            source = statistics_source(target, self._client)
+            self._statistics = StatisticsPoller(source, self.ledger, self._reporter, self._clock)
+            self.ledger.forget_statistics()
+            if self._statistics_task is not None:
+                self._statistics_task.cancel()
+                self._statistics_task = asyncio.create_task(self._read_statistics())
+        if finder_of(target) != finder_of(before):
+            self._view.close()
+            self._release()
+            self._view = ProcessView(finder_of(target))
+        self._requests = cleanup_requests(target)
+        self._ladder_step(Reloaded(ladder_settings(target)), self._clock.boottime())
+        self._make_known()
+        self._reporter.reloaded()
+        self._wake.set()
+
+    def clean_up(self, level: str, reason: str) -> Decision | Suppressed:
+        """Send a cleanup now, by hand. Raises ValueError for a level that does not exist or sends nothing."""
+        decision = self._step(Manual(level, reason))
+        if decision is not None:
+            return decision
+        return next(note for note in self._ladder.notes if isinstance(note, Suppressed))
+
+    def pause(self, seconds: float) -> float:
+        """Send nothing for so long, except by hand. Returns when that ends, since the epoch."""
+        now = self._clock.boottime()
+        self._ladder_step(Pause(now + seconds), now)
+        ends_wall = self._clock.wall() + seconds
+        self._reporter.paused(seconds)
+        self._changed()
+        self._wake.set()
+        return ends_wall
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._ladder_step(Resume(), self._clock.boottime())
+        self._reporter.resumed()
+        self._changed()
+        self._wake.set()
 
     async def _guarded_tick(self) -> None:
         try:
@@ -153,6 +224,10 @@ class Watcher:
     async def _tick(self) -> None:
         now = self._clock.boottime()
         seen = await self._view.read(now, DETAILS_SECONDS)
+        if isinstance(seen.identity, ProcessIdentity):
+            seen = self._claimed(seen, seen.identity)
+        else:
+            self._release()
         if isinstance(seen.identity, ProcessIdentity):
             self._attached(seen.identity, now)
         measure = self._compared = choose_measure(self.target, seen.identity)
@@ -218,6 +293,8 @@ class Watcher:
     def _attached(self, identity: ProcessIdentity, now: float) -> None:
         if identity == self._identity:
             return
+        if self._claim != identity:
+            self._release()
         replaced = self._identity is not None
         self._identity = identity
         self._reporter.attached(identity, replaced=replaced)
@@ -225,6 +302,20 @@ class Watcher:
             self._ladder_step(NewProcess(identity), now)
         self._last_used = None
         self._changed()
+
+    def _claimed(self, seen: Seen, identity: ProcessIdentity) -> Seen:
+        """One process belongs to one target: the first that finds it. Two would clean it up twice."""
+        owner = self._claims.setdefault(identity, self.target.name)
+        if owner == self.target.name:
+            self._claim = identity
+            return seen
+        taken = Unavailable(Reason.AMBIGUOUS, f"target {owner} has found the same process, pid {identity.pid}")
+        return Seen(taken, taken)
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            self._claims.pop(self._claim, None)
+            self._claim = None
 
     def _follow(self, seen: Observation) -> None:
         """Growth between two looks: what the interval is worked out from."""
@@ -235,12 +326,14 @@ class Watcher:
             self._growth = (seen.used - self._last_used[1]) / (seen.taken_at - self._last_used[0])
         self._last_used = (seen.taken_at, seen.used)
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: Event) -> Decision | None:
         decision = self._ladder_step(event, self._clock.boottime())
         if decision is not None:
-            task = asyncio.create_task(self._act(decision))
+            assert self._client is not None, "a level with a cleanup has a url, config checks it"
+            task = asyncio.create_task(self._act(decision, self._client, self._requests[decision.level]))
             self._actions.add(task)
             task.add_done_callback(self._actions.discard)
+        return decision
 
     def _ladder_step(self, event: Event, now: float) -> Decision | None:
         decision = self._ladder.step(event, now)
@@ -250,9 +343,8 @@ class Watcher:
                 self._changed()
         return decision
 
-    async def _act(self, decision: Decision) -> None:
+    async def _act(self, decision: Decision, client: TargetClient, request: CleanupRequest) -> None:
         """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
-        assert self._client is not None, "a level with a cleanup has a url, config checks it"
         self._reporter.decided(decision)
         await self._save()
         values = Placeholders(
@@ -261,9 +353,13 @@ class Watcher:
             level=decision.level,
             target_bytes=decision.target_bytes,
         )
-        outcome = await clean_up(self._client, self._requests[decision.level], values)
+        outcome = await clean_up(client, request, values)
         self._reporter.answered(decision, outcome)
         self._step(outcome)
+        self._wake.set()
+        if client in self._retired:
+            self._retired.remove(client)
+            await client.aclose()
 
     # ---- what comes of it
 

@@ -15,10 +15,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
 from memory_watchdog import __version__
+from memory_watchdog.web.access import refuse_changes_from_outside
+from memory_watchdog.web.api import Program as ApiProgram
+from memory_watchdog.web.api import create_router
 
 
-class Health(Protocol):
-    """What the routes ask the supervisor."""
+class Program(ApiProgram, Protocol):
+    """What the routes ask of the running program."""
 
     def ready(self) -> bool:
         """Has each target's first tick finished, whatever it saw?"""
@@ -26,12 +29,18 @@ class Health(Protocol):
     def stalled(self) -> list[str]:
         """The targets whose ticks have stopped."""
 
+    async def reload(self) -> str | None:
+        """Read the config again; answers with what is wrong."""
 
-def create_app(registry: CollectorRegistry, health: Health) -> FastAPI:
+
+def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
     """The application. Handlers are plain functions: they run in threads, outside the event loop that ticks."""
-    app = FastAPI(title="memory-watchdog", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="memory-watchdog", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+    )
+    app.include_router(create_router(program))
 
-    @app.get("/metrics")
+    @app.get("/metrics", include_in_schema=False)
     def metrics(request: Request, name: Annotated[list[str] | None, Query(alias="name[]")] = None) -> Response:
         """Text or OpenMetrics, as the client asks; `name[]` restricts it, as everywhere in this field."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -43,22 +52,31 @@ def create_app(registry: CollectorRegistry, health: Health) -> FastAPI:
             headers["Content-Encoding"] = "gzip"
         return Response(body, headers=headers)
 
-    @app.get("/-/healthy")
+    @app.get("/-/healthy", include_in_schema=False)
     def healthy() -> PlainTextResponse:
         """200 while every target's ticks go on."""
-        stalled = health.stalled()
+        stalled = program.stalled()
         if stalled:
             return PlainTextResponse(f"ticks have stopped: {', '.join(stalled)}\n", status_code=503)
         return PlainTextResponse("memory-watchdog is healthy.\n")
 
-    @app.get("/-/ready")
+    @app.get("/-/ready", include_in_schema=False)
     def ready() -> PlainTextResponse:
         """200 as soon as each target was looked at once."""
-        if health.ready():
+        if program.ready():
             return PlainTextResponse("memory-watchdog is ready.\n")
         return PlainTextResponse("the first tick has not finished yet\n", status_code=503)
 
-    @app.get("/")
+    @app.post("/-/reload", include_in_schema=False)
+    async def reload(request: Request) -> PlainTextResponse:
+        """Read the config again. 500 with what is wrong; the old config then stays in force."""
+        refuse_changes_from_outside(request, allow_loopback=program.allows_loopback_changes())
+        problem = await program.reload()
+        if problem is not None:
+            return PlainTextResponse(f"{problem}\n", status_code=500)
+        return PlainTextResponse("reloaded\n")
+
+    @app.get("/", include_in_schema=False)
     def landing() -> HTMLResponse:
         """A plain page with links."""
         return HTMLResponse(_LANDING)
@@ -70,6 +88,8 @@ _LINKS = (
     ("/metrics", "Metrics", "for Prometheus"),
     ("/-/healthy", "Healthy", "the ticks go on"),
     ("/-/ready", "Ready", "each target was looked at once"),
+    ("/api/v1/targets", "Targets", "as JSON"),
+    ("/api/v1/openapi.json", "API", "its OpenAPI description"),
 )
 _ITEMS = "\n".join(
     f'<li><a href="{path.removeprefix("/")}">{html.escape(title)}</a>: {html.escape(text)}</li>'

@@ -155,5 +155,7 @@ FAMILIES: tuple[Family, ...] = (
     _counter("actions_suppressed_total", ("target", "reason"), "Wanted actions that were not sent, once a reason."),
     _gauge("tick_duration_seconds", _T, "How long the last tick took."),
     _counter("ticks_late_total", _T, "Ticks that began later than they should have."),
+    _gauge("config_last_reload_successful", (), "1 when the config was read well the last time, else 0."),
+    _gauge("config_last_reload_success_timestamp_seconds", (), "When the config was last read well, since the epoch."),
     _counter("state_save_failures_total", (), "Failed attempts to write the state file."),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -32,12 +33,26 @@ class _Exposition:
         return (filling.metric for filling in self._fillings.values() if filling.metric.samples)
 
 
+@dataclass(frozen=True, slots=True)
+class ReloadState:
+    """How the last reading of the config went, and when one last went well, since the epoch."""
+
+    successful: bool
+    success_wall: float
+
+
 class WatchdogCollector(Collector):
     """`snapshots` gives the targets of the moment, `save_failures` how often the state could not be saved."""
 
-    def __init__(self, snapshots: Callable[[], Iterable[Snapshot]], save_failures: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        snapshots: Callable[[], Iterable[Snapshot]],
+        save_failures: Callable[[], int],
+        reload_state: Callable[[], ReloadState],
+    ) -> None:
         self._snapshots = snapshots
         self._save_failures = save_failures
+        self._reload_state = reload_state
 
     def describe(self) -> Iterable[Metric]:
         """Every family there can be, so that a registry knows the names without a scrape."""
@@ -48,6 +63,9 @@ class WatchdogCollector(Collector):
         out = _Exposition()
         out["build_info"].add_info({"version": __version__, "python": platform.python_version()})
         out["state_save_failures_total"].add((), self._save_failures())
+        reload_state = self._reload_state()
+        out["config_last_reload_successful"].add((), int(reload_state.successful))
+        out["config_last_reload_success_timestamp_seconds"].add((), reload_state.success_wall)
         for snapshot in self._snapshots():
             _counters(out, snapshot)
             if snapshot.seen is not None:
