@@ -68,7 +68,10 @@ def parse_size(text: str) -> Size:
     match = _SIZE.fullmatch(text.strip())
     if match is None or match[2] not in _SIZE_UNITS:
         raise ValueError(SIZE_FORMS)
-    return Size(int(float(match[1]) * _SIZE_UNITS[match[2]]))
+    count = float(match[1]) * _SIZE_UNITS[match[2]]
+    if not math.isfinite(count):  # four hundred digits
+        raise ValueError(SIZE_FORMS)
+    return Size(int(count))
 
 
 def parse_percent(text: str) -> Percent:
@@ -94,15 +97,18 @@ def parse_duration(text: str) -> float:
     compact = text.strip()
     if not _DURATION.fullmatch(compact):
         raise ValueError(DURATION_FORMS)
-    return sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(compact))
+    seconds = sum(float(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(compact))
+    if not math.isfinite(seconds):
+        raise ValueError(DURATION_FORMS)
+    return seconds
 
 
 def format_bytes(count: float) -> str:
     """Bytes for people, in powers of 1024 with three significant digits: `1.21 GiB`."""
     size, sign = abs(count), "-" if count < 0 else ""
-    if size < 1024:
+    if size < 1023.5:
         return f"{sign}{size:.0f} B"
-    power = min(int(math.log(size, 1024)), 5)
+    power = min(max(1, int(math.log(size, 1024))), 5)
     scaled = size / 1024**power
     digits = 2 if scaled < 10 else 1 if scaled < 100 else 0
     return f"{sign}{scaled:.{digits}f} {' KMGTP'[power]}iB"
@@ -110,9 +116,9 @@ def format_bytes(count: float) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Seconds for people: `250ms`, `12.5s`, `1h30m`."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.3g}s"
     whole = round(seconds)
     parts = [(whole // 3600, "h"), (whole % 3600 // 60, "m"), (whole % 60, "s")]

@@ -74,7 +74,7 @@ def read_document(path: Path, where: str, environ: Mapping[str, str]) -> Documen
     if len(content) > MAX_BYTES:
         raise refuse(f"more than {MAX_BYTES} bytes", f"at most {MAX_BYTES} bytes")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")  # PyYAML skips a byte order mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise refuse("bytes that are no UTF-8", "UTF-8", line) from None
