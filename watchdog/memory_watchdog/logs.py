@@ -24,7 +24,7 @@ class RepeatLimiter:
     """Drops lines that say what was just said.
 
     Two lines are the same when message, target, reason, level of the target and source are. Decisions and their
-    outcomes carry a request id and are never dropped.
+    outcomes carry a request id, and `change=True` marks what is new by nature: those are never dropped.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class RepeatLimiter:
 
     def __call__(self, logger: object, method: str, line: EventDict) -> EventDict:  # noqa: ARG002 - structlog's shape
         """Pass a line on, or raise structlog.DropEvent."""
-        if "request_id" in line or "change" in line:
+        if line.pop("change", False) or "request_id" in line:
             return line
         key = tuple(str(line.get(name)) for name in ("event", "target", "reason", "target_level", "source", "path"))
         now = self._clock()

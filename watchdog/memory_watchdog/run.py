@@ -115,7 +115,8 @@ class _Program:
                 listener = _listen(config.web.listen_address)
             except StartError as error:
                 return str(error)
-        logs.configure(config.log.level, config.log.format)
+        if config.log != self._config.log:
+            logs.configure(config.log.level, config.log.format)
         before, self._config = self._config, config
         await self._supervisor.apply(config)
         if listener is not None:

@@ -35,8 +35,7 @@ targets:
       - {{name: aggressive, enter: 87.5%, exit: 80%, cooldown: 5s, cleanup: {cleanup}}}
 """
 _CLEANUP = (
-    "{path: /memory/cleanup, timeout: 10s, json: "
-    '{level: "{level}", reason: "{reason}", request_id: "{request_id}"}}'
+    '{path: /memory/cleanup, timeout: 10s, json: {level: "{level}", reason: "{reason}", request_id: "{request_id}"}}'
 )
 
 

@@ -62,9 +62,6 @@ def create_router(program: Program) -> APIRouter:
             raise HTTPException(404, f"no target {name[:200]!r}; there are: {known}")
         return watcher
 
-    async def changing(name: str) -> Watcher:
-        return watcher_of(name)
-
     changes: dict[str, Any] = {"dependencies": [Depends(may_change)]}
 
     @router.get("/targets", operation_id="list_targets")
@@ -89,8 +86,9 @@ def create_router(program: Program) -> APIRouter:
         "/targets/{name:path}/cleanup", operation_id="clean_up", status_code=202,
         responses=_NOT_FOUND | _FORBIDDEN | _CONFLICT, **changes,
     )  # fmt: skip
-    async def clean_up(body: CleanupRequest, watcher: Annotated[Watcher, Depends(changing)]) -> CleanupAnswer:
+    async def clean_up(name: str, body: CleanupRequest) -> CleanupAnswer:
         """Send a cleanup now. It skips cooldown, budget and pause; never a request in flight, never dry run."""
+        watcher = watcher_of(name)
         level = body.level or _default_level(watcher)
         try:
             sent = watcher.clean_up(level, f"by hand: {body.reason}")
@@ -101,17 +99,17 @@ def create_router(program: Program) -> APIRouter:
         return CleanupAnswer(request_id=sent.request_id, level=sent.level, target_bytes=sent.target_bytes)
 
     @router.post("/targets/{name:path}/pause", operation_id="pause", responses=_NOT_FOUND | _FORBIDDEN, **changes)
-    async def pause(body: PauseRequest, watcher: Annotated[Watcher, Depends(changing)]) -> PauseAnswer:
+    async def pause(name: str, body: PauseRequest) -> PauseAnswer:
         """Send nothing for a while, except by hand. A new pause takes the place of the old one."""
-        return PauseAnswer(paused_until_timestamp_seconds=watcher.pause(body.seconds))
+        return PauseAnswer(paused_until_timestamp_seconds=watcher_of(name).pause(body.seconds))
 
     @router.delete(
         "/targets/{name:path}/pause", operation_id="resume", status_code=204,
         responses=_NOT_FOUND | _FORBIDDEN, **changes,
     )  # fmt: skip
-    async def resume(watcher: Annotated[Watcher, Depends(changing)]) -> Response:
+    async def resume(name: str) -> Response:
         """End the pause."""
-        watcher.resume()
+        watcher_of(name).resume()
         return Response(status_code=204)
 
     # Last: its path would take the others', since a name may hold slashes.
