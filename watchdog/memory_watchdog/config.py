@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from memory_watchdog.config_addresses import ListenAddress
 from memory_watchdog.config_checks import Problem, config_problems
-from memory_watchdog.config_errors import ConfigError, KeyPath, Mistake, key_text, shown
+from memory_watchdog.config_errors import ConfigError, KeyPath, Mistake, NoConfigError, key_text, shown
 from memory_watchdog.config_models import (
     BudgetConfig,
     CleanupConfig,
@@ -46,6 +46,7 @@ __all__ = [
     "ListenAddress",
     "LogConfig",
     "Mistake",
+    "NoConfigError",
     "ProcessConfig",
     "StatsConfig",
     "TargetConfig",
@@ -103,7 +104,7 @@ def _config_file(given: Mapping[str, Given], directory: Path, system_file: Path)
         if os.path.lexists(file):
             return file, where
     allowed = f"{directory / FILE_NAME}, {system_file}, --config.file or --target.url"
-    raise ConfigError([Mistake(FILE_NAME, None, "", "no config", allowed)])
+    raise NoConfigError([Mistake(FILE_NAME, None, "", "no config", allowed)])
 
 
 @dataclass

@@ -49,6 +49,10 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
 
+class NoConfigError(ConfigError):
+    """There is no config at all: neither a file nor options."""
+
+
 def key_text(path: KeyPath) -> str:
     """The path as people write it: `targets[0].levels[1].exit`."""
     text = ""

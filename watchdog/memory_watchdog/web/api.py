@@ -91,7 +91,7 @@ def create_router(program: Program) -> APIRouter:
         watcher = watcher_of(name)
         level = body.level or _default_level(watcher)
         try:
-            sent = watcher.clean_up(level, f"by hand: {body.reason}")
+            sent = watcher.clean_up(level, body.reason)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         if isinstance(sent, Suppressed):
