@@ -243,7 +243,7 @@ WAYS = "exactly one of port, pid, pid_file, command, cgroup"
             {"web.listen-address": ":80"},
             {},
             TARGETS + "web: 5\n",
-            ["c.yaml:2: web: found '5', allowed: a mapping with the keys listen_address"],
+            ["c.yaml:2: web: found '5', allowed: a mapping with the keys listen_address, allow_loopback_changes"],
         ),
         (
             {"log.level": "info"},

@@ -148,22 +148,22 @@ class Watcher:
             return decision
         return next(note for note in self._ladder.notes if isinstance(note, Suppressed))
 
-    def pause(self, seconds: float) -> float:
-        """Send nothing for so long, except by hand. Returns when that ends, since the epoch."""
+    async def pause(self, seconds: float) -> float:
+        """Send nothing for so long, except by hand. Returns when that ends, since the epoch, with the state saved."""
         now = self._clock.boottime()
         self._ladder_step(Pause(now + seconds), now)
         ends_wall = self._clock.wall() + seconds
         self._reporter.paused(seconds)
-        self._changed()
         self._wake.set()
+        await self._save()
         return ends_wall
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """End a pause."""
         self._ladder_step(Resume(), self._clock.boottime())
         self._reporter.resumed()
-        self._changed()
         self._wake.set()
+        await self._save()
 
     async def _guarded_tick(self) -> None:
         try:
