@@ -221,7 +221,7 @@ FILES: list[Row] = [
     ("targets: [{url: 'http://a'}]\nlog:\n  format: text\n", 3, "log.format", "'text'", "logfmt or json"),
     ("targets: [{url: 'http://a'}]\nstate_file: ''\n", 2, "state_file", "''", "the path of a file"),
     ("targets: [{url: 'http://a'}]\nweb: {config_file: web.yml}\n", 2, "web.config_file", "an unknown key",
-     "listen_address"),
+     "listen_address, allow_loopback_changes"),
     ("targets: [{url: 'http://a'}]\nalertmanager: {}\n", 2, "alertmanager", "an unknown key",
      "web, log, state_file, targets"),
     ("targets: [{url: 'http://a'}]\nfile: x\n", 2, "file", "an unknown key", "web, log, state_file, targets"),
