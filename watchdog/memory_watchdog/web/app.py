@@ -5,8 +5,10 @@ Leaves to others: the collector (`web.metrics`), sockets and signals (`web.serve
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import html
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Query, Request, Response
@@ -15,6 +17,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
 from memory_watchdog import __version__
+
+SCRAPE_THREADS = 2
+"""Rendering is pure Python and takes 3 ms: more threads make it no faster, and 40 of them, as the framework would start
+for 50 scrapes side by side, cost 8 MiB that never come back."""
+
+_READ = ["GET", "HEAD"]
 
 
 class Health(Protocol):
@@ -28,42 +36,49 @@ class Health(Protocol):
 
 
 def create_app(registry: CollectorRegistry, health: Health) -> FastAPI:
-    """The application. Handlers are plain functions: they run in threads, outside the event loop that ticks."""
+    """The application. An exposition is rendered in a thread, outside the event loop that ticks."""
     app = FastAPI(title="memory-watchdog", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    threads = ThreadPoolExecutor(SCRAPE_THREADS, thread_name_prefix="scrape")
 
-    @app.get("/metrics")
-    def metrics(request: Request, name: Annotated[list[str] | None, Query(alias="name[]")] = None) -> Response:
+    @app.api_route("/metrics", methods=_READ)
+    async def metrics(request: Request, name: Annotated[list[str] | None, Query(alias="name[]")] = None) -> Response:
         """Text or OpenMetrics, as the client asks; `name[]` restricts it, as everywhere in this field."""
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        body = encode(registry.restricted_registry(name) if name else registry)
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if gzip_accepted(request.headers.get("accept-encoding", "")):
-            # Level 1: 40 kB of exposition take 0.4 ms instead of 2 and come out a fifth larger.
-            body = gzip.compress(body, compresslevel=1)
-            headers["Content-Encoding"] = "gzip"
-        return Response(body, headers=headers)
+        accept, accept_encoding = (request.headers.get(header, "") for header in ("accept", "accept-encoding"))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, _exposition, registry, name, accept, accept_encoding)
 
-    @app.get("/-/healthy")
-    def healthy() -> PlainTextResponse:
+    @app.api_route("/-/healthy", methods=_READ)
+    async def healthy() -> PlainTextResponse:
         """200 while every target's ticks go on."""
         stalled = health.stalled()
         if stalled:
             return PlainTextResponse(f"ticks have stopped: {', '.join(stalled)}\n", status_code=503)
         return PlainTextResponse("memory-watchdog is healthy.\n")
 
-    @app.get("/-/ready")
-    def ready() -> PlainTextResponse:
+    @app.api_route("/-/ready", methods=_READ)
+    async def ready() -> PlainTextResponse:
         """200 as soon as each target was looked at once."""
         if health.ready():
             return PlainTextResponse("memory-watchdog is ready.\n")
         return PlainTextResponse("the first tick has not finished yet\n", status_code=503)
 
-    @app.get("/")
-    def landing() -> HTMLResponse:
+    @app.api_route("/", methods=_READ)
+    async def landing() -> HTMLResponse:
         """A plain page with links."""
         return HTMLResponse(_LANDING)
 
     return app
+
+
+def _exposition(registry: CollectorRegistry, names: list[str] | None, accept: str, accept_encoding: str) -> Response:
+    encode, content_type = choose_encoder(accept)
+    body = encode(registry.restricted_registry(names) if names else registry)
+    headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+    if gzip_accepted(accept_encoding):
+        # Level 1: 40 kB of exposition take 0.4 ms instead of 2 and come out a fifth larger.
+        body = gzip.compress(body, compresslevel=1)
+        headers["Content-Encoding"] = "gzip"
+    return Response(body, headers=headers)
 
 
 _LINKS = (
