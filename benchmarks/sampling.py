@@ -28,6 +28,7 @@ from benchmarks.processes import BenchmarkError, watchdog
 from benchmarks.report import Row, progress, run
 
 EXPORTER = "prometheus-process-exporter"
+_PARTS = (sys.executable, "-c", "from benchmarks.sampling_parts import main; main()")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -83,7 +84,7 @@ def _slope(costs: dict[int, Cost]) -> Iterator[Row]:
 @contextlib.contextmanager
 def process_tree(count: int) -> Iterator[int]:
     """The pid of a process with so many children."""
-    command = [sys.executable, "-m", "benchmarks.sampling_parts", "tree", str(count)]
+    command = [*_PARTS, "tree", str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None, "asked for"
         assert process.stdout is not None, "asked for"
@@ -96,7 +97,7 @@ def process_tree(count: int) -> Iterator[int]:
 
 
 def _in_process(sampler: str, pid: int, samples: int) -> Cost:
-    command = [sys.executable, "-m", "benchmarks.sampling_parts", sampler, str(pid), str(samples)]
+    command = [*_PARTS, sampler, str(pid), str(samples)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchmarkError(f"the sampler {sampler} failed: {done.stderr.strip()[-500:]}")

@@ -76,7 +76,8 @@ def _measure(sample: Callable[[], int], samples: int) -> None:
     print(json.dumps(figures))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """What the arguments say."""
     if sys.argv[1] == "tree":
         tree(int(sys.argv[2]))
     else:

@@ -252,7 +252,7 @@ class Ladder:
             text = f"superseded by a request at level {settings.levels[level].name}"
             self._notes.append(requests.finish(settings, state, state.request, VerdictKind.INCONCLUSIVE, None, text))
         request = requests.open_request(settings, state, level, owner, trigger, used)
-        edge = self.thresholds.edges[level if owner is None else owner]
+        edge = resolve(settings.levels, limit_bytes).edges[level if owner is None else owner]
         over = 0 if used is None or edge is None else used - edge.exit + 1
         return Decision(
             request_id=request.request_id,
