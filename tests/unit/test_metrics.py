@@ -241,8 +241,8 @@ def test_the_largest_numbers_are_still_numbers() -> None:
 def test_before_the_first_tick_there_are_counters_and_nothing_else() -> None:
     fresh = replace(full(), seen=None, seen_wall=None, statistics=None, standing=Standing(), counters=Counters())
     fresh.counters.know(LEVELS, LEVELS, statistics=True)
-    of_targets = [metric for metric in families(fresh).values() if any(one.labels.get("target") for one in metric.samples)]
-    kinds = {metric.type for metric in of_targets}
+    shown = families(fresh).values()
+    kinds = {metric.type for metric in shown if any("target" in sample.labels for sample in metric.samples)}
     assert kinds == {"counter", "histogram"}
 
 
