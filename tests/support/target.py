@@ -64,8 +64,8 @@ class State:
         self.memory = Memory()
         self.requests: list[dict[str, Any]] = []
         self.statistics_read = 0
-        self.statistics: dict[str, Any] = {}  # hang, status, drop (keys of the answer)
-        self.cleanup: dict[str, Any] = {}  # free (MiB), claim, hang, status, error, body
+        self.statistics: dict[str, Any] = {}  # hang, status, drop (keys of the answer), tell (the secrets that came)
+        self.cleanup: dict[str, Any] = {}  # free (MiB), claim, hang, status, error ("{secrets}" for those that came)
         self.released = threading.Event()
         self.lock = threading.Lock()
         # Workers end with the server: it alone holds the writing end, however it ends.
@@ -112,6 +112,8 @@ class Handler(BaseHTTPRequestHandler):
         mebibytes = state.memory.mebibytes
         cache = {"name": "cache", "bytes": mebibytes * MIB, "items": mebibytes, "hits": 3, "misses": mebibytes}
         answer = {"schema": 1, "process": {"pid": os.getpid(), "resident_bytes": resident}, "components": [cache]}
+        if state.statistics.get("tell"):
+            answer = {"told": self._secrets(), **answer}
         for key in state.statistics.get("drop", ()):
             answer.pop(key)
         self._answer(state.statistics.get("status", 200), answer)
@@ -148,15 +150,26 @@ class Handler(BaseHTTPRequestHandler):
         with state.lock:
             freed = state.memory.shrink(how.get("free", 0))
         asked = json.loads(body) if body else {}
+        error = how.get("error")
         answer = {
+            "told": self._secrets() if error == "{secrets}" else None,
             "schema": 1,
             "request_id": asked.get("request_id"),
             "level": asked.get("level"),
             "reclaimed_bytes": how.get("claim", freed) * MIB,
             "duration_seconds": 0.01,
-            "components": [{"name": "cache", "items_removed": freed, "error": how.get("error")}],
+            "components": [
+                {
+                    "name": "cache",
+                    "items_removed": freed,
+                    "error": self._secrets() if error == "{secrets}" else error,
+                }
+            ],
         }
         self._answer(how.get("status", 200), answer)
+
+    def _secrets(self) -> str:
+        return f"{self.headers.get('Authorization')} {self.headers.get('X-Api-Key')}"
 
     def _answer(self, status: int, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()

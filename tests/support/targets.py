@@ -72,7 +72,10 @@ PREFORK = (
     PRELUDE
     + """
 listener = socket.create_server(("127.0.0.1", 0))
-pids = [fork(lambda: None) for _ in range(3)]
+done, told = os.pipe()
+pids = [fork(lambda: os.write(told, b"1")) for _ in range(3)]
+for _ in pids:
+    os.read(done, 1)
 say(listener.getsockname()[1], *pids)
 sys.stdin.read()
 """
