@@ -13,6 +13,7 @@ from memory_watchdog.observation import (
     Limit,
     LimitSource,
     Measure,
+    Observation,
     Outcome,
     OutcomeKind,
     ProcessIdentity,
@@ -76,6 +77,13 @@ class Reporter:
         """The server's statistics could not be read; busy is not down."""
         self.log.warning("the statistics cannot be read", reason=why.reason, detail=why.detail, source="stats")
 
+    def looked(self, seen: Observation, held: str) -> None:
+        """What one tick saw, for whoever asks for `debug`."""
+        self.log.debug(
+            "look", used_bytes=seen.used, limit_bytes=seen.limit.bytes if isinstance(seen.limit, Limit) else seen.limit,
+            measure=seen.measure, target_level=held,
+        )  # fmt: skip
+
     def decided(self, decision: Decision) -> None:
         """A request is about to be sent."""
         self._ledger.decided(decision, self._clock.wall())
@@ -126,8 +134,8 @@ class Reporter:
             case ThresholdsChanged():
                 if note.crossed:
                     self.log.error(
-                        "thresholds no longer ascend under this limit: levels are off", target_level=",".join(note.crossed),
-                        limit_bytes=note.limit_bytes,
+                        "thresholds no longer ascend under this limit: levels are off",
+                        target_level=",".join(note.crossed), limit_bytes=note.limit_bytes,
                     )  # fmt: skip
 
     def broken(self) -> None:

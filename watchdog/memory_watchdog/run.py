@@ -32,8 +32,9 @@ async def run(config: Config) -> None:
     address = config.web.listen_address
     try:
         listener = listen(address.host, address.port)
-    except OSError as error:
-        raise StartError(f"cannot listen on {address}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name whose labels are too long or empty
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StartError(f"cannot listen on {address}: {reason}") from error
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -118,15 +118,21 @@ class Supervisor:
         return {}
 
     async def _prove_writable(self) -> None:
-        await self.save()
-        if self.save_failures:
-            raise StartError(f"the state file cannot be written: {self._config.state_file}", is_config=True)
+        failure = await self._write()
+        if failure is not None:
+            raise StartError(f"the state file cannot be written: {failure.detail}", is_config=True)
 
     async def save(self) -> None:
         """Write the state of all targets. A failure is logged and counted; watching and acting go on."""
+        failure = await self._write()
+        if failure is not None:
+            self.save_failures += 1
+            self._log.error("the state cannot be saved", reason=failure.reason, detail=failure.detail)
+
+    async def _write(self) -> Unavailable | None:
         path = self._config.state_file
         if path is None or isinstance(self._boot, Unavailable):
-            return
+            return None
         async with self._saving:
             self._dirty.clear()
             state = SavedState(
@@ -136,10 +142,7 @@ class Supervisor:
                 self._clock.wall(),
                 {watcher.target.name: watcher.state() for watcher in self._watchers},
             )
-            failure = await asyncio.to_thread(state_file.write, path, state_file.dump(state))
-            if failure is not None:
-                self.save_failures += 1
-                self._log.error("the state cannot be saved", reason=failure.reason, detail=failure.detail)
+            return await asyncio.to_thread(state_file.write, path, state_file.dump(state))
 
     async def _save_when_changed(self) -> None:
         while True:

@@ -180,6 +180,7 @@ class Watcher:
         self._follow(observation)
         self._step(observation)
         self._record(observation)
+        self._reporter.looked(observation, self._ladder.held)
 
     def _with_fresh_details(
         self, memory: ProcessMemory | Unavailable, measure: Measure, now: float
