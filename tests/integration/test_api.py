@@ -114,6 +114,7 @@ def test_a_cleanup_by_hand_is_sent_and_told(watched: tuple[Target, Target, Watch
     first, _, watchdog = watched
     api = Api(watchdog)
     first.control(grow=30, cleanup={"free": 30, "hang": True})
+    eventually(lambda: api.get("targets/demo")["used"]["bytes"] > 30 << 20)
     answer = api.post("targets/demo/cleanup", reason="a test asks")
     assert answer.status_code == 202
     request_id = answer.json()["request_id"]
