@@ -49,6 +49,7 @@ test-long: packages $(READY)
 test-all: test test-long
 
 bench: $(READY)
+	@tools/debian-packages prometheus-process-exporter
 	@set -e; for name in $$($(BIN)/python -m benchmarks); do $(BIN)/python -m benchmarks.$$name; done
 
 docs: $(READY)

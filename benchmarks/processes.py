@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.report import BenchmarkError
+
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _START_SECONDS = 30.0
@@ -29,10 +31,6 @@ _SCRAPE_HEADERS = {
     "Accept-Encoding": "gzip",
 }
 _OBSERVED_AT = re.compile(rb"^memory_watchdog_target_last_observation_timestamp_seconds\{[^}]*\} (\S+)", re.M)
-
-
-class BenchmarkError(Exception):
-    """The measuring itself failed; the text says how."""
 
 
 @dataclass(slots=True)

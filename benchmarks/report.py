@@ -19,6 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 
+class BenchmarkError(Exception):
+    """The measuring itself failed; the text says how."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One number. `goal` is the most it may be, or with `at_least` the least; None where nothing was promised."""
@@ -43,7 +47,10 @@ def run(description: str, measure: Callable[[bool], Sequence[Row]], arguments: S
     parser.add_argument("--quick", action="store_true", help="end within 45 s; the numbers are rougher")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parsed = parser.parse_args(arguments)
-    rows = measure(parsed.quick)
+    try:
+        rows = measure(parsed.quick)
+    except BenchmarkError as error:
+        sys.exit(f"{parser.prog}: {error}")
     if parsed.json:
         print(json.dumps(as_json(rows)))
     else:

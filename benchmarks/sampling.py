@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.processes import BenchmarkError, watchdog
-from benchmarks.report import Row, progress, run
+from benchmarks.processes import watchdog
+from benchmarks.report import BenchmarkError, Row, progress, run
 
 EXPORTER = "prometheus-process-exporter"
 _PARTS = (sys.executable, "-c", "from benchmarks.sampling_parts import main; main()")
