@@ -40,6 +40,7 @@ def _process(key: str) -> Callable[[Config], Any]:
 READERS: dict[str, tuple[Callable[[Config], Any], list[tuple[str, Any]], Any]] = {
     "target.name": (_first(lambda t: t.name), [("a", "a"), ("b", "b")], "h:80"),
     "target.url": (_first(lambda t: t.url), [("http://a", "http://a"), ("http://b", "http://b")], None),
+    "target.preset": (_first(lambda t: t.preset), [("etcd", "etcd"), ("native", "native")], None),
     "target.port": (_process("port"), [("81", 81), ("82", 82)], None),
     "target.pid": (_process("pid"), [("81", 81), ("82", 82)], None),
     "target.pid-file": (_process("pid_file"), [("a", Path("/work/dir/a")), ("/b", Path("/b"))], None),
@@ -243,7 +244,7 @@ WAYS = "exactly one of port, pid, pid_file, command, cgroup"
             {"web.listen-address": ":80"},
             {},
             TARGETS + "web: 5\n",
-            ["c.yaml:2: web: found '5', allowed: a mapping with the keys listen_address"],
+            ["c.yaml:2: web: found '5', allowed: a mapping with the keys listen_address, allow_loopback_changes"],
         ),
         (
             {"log.level": "info"},

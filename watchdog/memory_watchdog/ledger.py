@@ -94,6 +94,7 @@ class Snapshot:
     trough_bytes: int | None
     tick_duration_seconds: float | None
     counters: Counters
+    preset: str | None = None
 
 
 class TargetLedger:
@@ -111,9 +112,10 @@ class TargetLedger:
         )
         self._settling = False
 
-    def know(self, levels: list[str], sending: list[str], *, statistics: bool) -> None:
+    def know(self, levels: list[str], sending: list[str], *, statistics: bool, preset: str | None = None) -> None:
         """Which levels there are, and which of them send: their counters exist, those of others do not."""
         with self._lock:
+            self._snapshot = replace(self._snapshot, preset=preset)
             self.counters.forget_levels_but(levels)
             self.counters.know(levels, sending, statistics=statistics)
 

@@ -6,10 +6,11 @@ Leaves to others: one reading (`stats`), when one is wanted (`watcher`).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from memory_watchdog.clock import Clock
 from memory_watchdog.ledger import Statistics, TargetLedger
-from memory_watchdog.observation import Reading, Reason, ServerReport, Unavailable
+from memory_watchdog.observation import Reading, Reason, Scalar, ServerReport, Unavailable
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.sources.stats import StatisticsSource
 
@@ -25,6 +26,8 @@ class StatisticsPoller:
         self._reading = asyncio.Lock()
         self._asked_at = float("-inf")
         self._last_success_wall: float | None = None
+        self.values: Mapping[str, Scalar] = {}
+        """For `{stats.NAME}`: of the last good reading, since a busy server is the one that needs a cleanup."""
         self.report: ServerReport | Unavailable = Unavailable(
             Reason.NOT_CONFIGURED if source is None else Reason.PENDING
         )
@@ -57,6 +60,7 @@ class StatisticsPoller:
                 self._reporter.statistics_failed(reading.report)
             else:
                 self._last_success_wall = self._clock.wall()
+                self.values = reading.report.values
             report = None if isinstance(reading.report, Unavailable) else reading.report
             self._ledger.statistics_read(
                 Statistics(failure is None, reading.duration_seconds, report, self._last_success_wall), failure

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from memory_watchdog.actions.http import CleanupRequest, clean_up
+from memory_watchdog.actions.http import CleanupRequest
+from memory_watchdog.actions.steps import clean_up_in_steps
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
@@ -108,7 +109,9 @@ class Watcher:
 
     def _make_known(self) -> None:
         levels = [level.name for level in self.target.levels]
-        self.ledger.know(levels, list(self._requests), statistics=self.target.stats is not None)
+        self.ledger.know(
+            levels, list(self._requests), statistics=self.target.stats is not None, preset=self.target.preset
+        )
 
     def state(self) -> TargetState:
         """What a restarted watchdog must know of this target."""
@@ -343,7 +346,7 @@ class Watcher:
                 self._changed()
         return decision
 
-    async def _act(self, decision: Decision, client: TargetClient, request: CleanupRequest) -> None:
+    async def _act(self, decision: Decision, client: TargetClient, requests: Sequence[CleanupRequest]) -> None:
         """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
         self._reporter.decided(decision)
         await self._save()
@@ -352,8 +355,9 @@ class Watcher:
             reason=decision.reason,
             level=decision.level,
             target_bytes=decision.target_bytes,
+            statistics=self._statistics.values,
         )
-        outcome = await clean_up(client, request, values)
+        outcome = await clean_up_in_steps(client, requests, values)
         self._reporter.answered(decision, outcome)
         self._step(outcome)
         self._wake.set()
