@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from memory_watchdog.actions.http import CleanupRequest
+from memory_watchdog.actions.http import CleanupRequest, needed_statistics
 from memory_watchdog.actions.steps import clean_up_in_steps
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
@@ -35,7 +35,7 @@ from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, P
 from memory_watchdog.policy.interval import next_interval
 from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
-from memory_watchdog.poller import StatisticsPoller
+from memory_watchdog.poller import MIN_SECONDS, StatisticsPoller
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.sources.limit import limit_of
 from memory_watchdog.sources.process import measured
@@ -46,9 +46,6 @@ DETAILS_SECONDS = 5.0
 """How old swap, shared memory and the list of processes may be; a status costs 32 µs a process, a statm 3."""
 
 DETAILS_BEFORE_ACTION_SECONDS = 1.0
-MIN_REPORTED_SECONDS = 1.0
-"""Statistics are never read more often than once a second."""
-
 STALLED_INTERVALS = 10
 STALLED_AT_LEAST_SECONDS = 30.0
 
@@ -355,7 +352,7 @@ class Watcher:
             reason=decision.reason,
             level=decision.level,
             target_bytes=decision.target_bytes,
-            statistics=self._statistics.values,
+            statistics=await self._statistics.values_with(set().union(*map(needed_statistics, requests))),
         )
         outcome = await clean_up_in_steps(client, requests, values)
         self._reporter.answered(decision, outcome)
@@ -400,7 +397,7 @@ class Watcher:
 
     def _reported_interval(self) -> float:
         stats, longest = self.target.stats, self._longest_interval()
-        return max(MIN_REPORTED_SECONDS, longest if stats is None else min(longest, stats.interval))
+        return max(MIN_SECONDS, longest if stats is None else min(longest, stats.interval))
 
     def _interval(self) -> float:
         """Seconds until the next tick."""

@@ -84,10 +84,15 @@ async def clean_up(
     return outcome(*judged)
 
 
+def needed_statistics(request: CleanupRequest) -> set[str]:
+    """Every NAME of a `{stats.NAME}` in the request."""
+    templates = [request.body if request.has_body else None, *request.headers.values()]
+    return {name for template in templates for name in statistics_in(template)}
+
+
 def unknown_statistics(request: CleanupRequest, values: Placeholders) -> str:
     """Which value the request needs and the statistics have not told; empty if it has all."""
-    templates = [request.body if request.has_body else None, *request.headers.values()]
-    names = {name for template in templates for name in statistics_in(template) if name not in values.statistics}
+    names = needed_statistics(request) - values.statistics.keys()
     return f"not known from the statistics: {', '.join(sorted(names))}" if names else ""
 
 
