@@ -3,7 +3,9 @@
 import sys
 
 if sys.version_info < (3, 11):
-    sys.exit("Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3.11 ..." % sys.version_info[:2])  # noqa: UP031 - an old Python must get this far
+    sys.exit(
+        "Python 3.11 or later is needed, this is %d.%d: make PYTHON=/path/to/python3.11 ..." % sys.version_info[:2]
+    )
 try:
     import ensurepip  # noqa: F401
     import venv  # noqa: F401

@@ -11,10 +11,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memory_watchdog import __version__
-from memory_watchdog.config import Config, ConfigError, load
+from memory_watchdog.config import Config, ConfigError, NoConfigError, WebConfig, load
 from memory_watchdog.options import OPTIONS
+from memory_watchdog.quantities import parse_duration
+
+if TYPE_CHECKING:
+    from memory_watchdog.client import Refused
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_CONFIG = 0, 1, 2
 
@@ -73,7 +78,23 @@ def _parser() -> argparse.ArgumentParser:
     health = add("healthcheck", "Ask the running watchdog whether it is healthy.", _healthcheck)
     health.add_argument("--web.url", dest="web_url", metavar="URL", help="its address (default: as run would listen)")
     _add_options(health)
+    _add_remote(add)
     return parser
+
+
+def _add_remote(add: Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]) -> None:
+    """The commands that speak to the running watchdog."""
+    cleanup = add("cleanup", "Ask the running watchdog for a cleanup now.", _cleanup)
+    cleanup.add_argument("--level", help="default: the held level, else the lowest that has a cleanup")
+    cleanup.add_argument("--reason", help="what stands in log and request (default: by hand)")
+    cleanup.add_argument("--direct", action="store_true", help="send it without a watchdog, when none runs")
+    pause = add("pause", "Let the running watchdog send nothing for a while.", _pause)
+    pause.add_argument("--for", dest="duration", metavar="DURATION", default="15m", help="at most 24h (default: 15m)")
+    resume = add("resume", "End a pause.", _resume)
+    for command in (cleanup, pause, resume):
+        command.add_argument("target", metavar="TARGET", help="name of the target")
+        command.add_argument("--web.url", dest="web_url", metavar="URL", help="the watchdog (default: as run listens)")
+        _add_options(command)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -158,8 +179,68 @@ def _demo(parsed: argparse.Namespace) -> int:
 def _healthcheck(parsed: argparse.Namespace) -> int:
     from memory_watchdog.healthcheck import healthy  # noqa: PLC0415
 
-    url = parsed.web_url
-    if url is None:
-        url = f"http://{_load(parsed).web.listen_address.reachable}"
-    problem = healthy(url)
+    problem = healthy(_web_url(parsed))
     return EXIT_OK if problem is None else _fail(problem)
+
+
+def _web_url(parsed: argparse.Namespace) -> str:
+    """Where the running watchdog is: as told, else as `run` with the same options would listen."""
+    if parsed.web_url is not None:
+        return str(parsed.web_url)
+    try:
+        address = _load(parsed).web.listen_address
+    except NoConfigError:
+        address = WebConfig().listen_address
+    return f"http://{address.reachable}"
+
+
+def _cleanup(parsed: argparse.Namespace) -> int:
+    from memory_watchdog import client  # noqa: PLC0415
+
+    url = _web_url(parsed)
+    if parsed.direct:
+        return _cleanup_directly(parsed, url)
+    return _said(client.clean_up(url, parsed.target, parsed.level, parsed.reason))
+
+
+def _cleanup_directly(parsed: argparse.Namespace, url: str) -> int:
+    from memory_watchdog import client  # noqa: PLC0415
+    from memory_watchdog.direct import clean_up_directly  # noqa: PLC0415
+
+    targets = {target.name: target for target in _load(parsed).targets}
+    if parsed.target not in targets:
+        return _fail(f"no target {parsed.target!r} in the config; there are: {', '.join(targets)}", EXIT_BAD_CONFIG)
+    if client.is_running(url):
+        return _fail(f"a watchdog runs at {url}: leave out --direct, so that it knows of the cleanup")
+    try:
+        reason = parsed.reason or "by hand"
+        done, text = asyncio.run(clean_up_directly(targets[parsed.target], parsed.level, reason))
+    except ValueError as error:
+        return _fail(str(error), EXIT_BAD_CONFIG)
+    if not done:
+        return _fail(text)
+    print(text)  # noqa: T201
+    return EXIT_OK
+
+
+def _pause(parsed: argparse.Namespace) -> int:
+    from memory_watchdog import client  # noqa: PLC0415
+
+    try:
+        seconds = parse_duration(parsed.duration)
+    except ValueError as allowed:
+        return _fail(f"--for: found {parsed.duration!r}, allowed: {allowed}", EXIT_BAD_CONFIG)
+    return _said(client.pause(_web_url(parsed), parsed.target, seconds))
+
+
+def _resume(parsed: argparse.Namespace) -> int:
+    from memory_watchdog import client  # noqa: PLC0415
+
+    return _said(client.resume(_web_url(parsed), parsed.target))
+
+
+def _said(answer: str | Refused) -> int:
+    if not isinstance(answer, str):
+        return _fail(answer.detail)
+    print(answer)  # noqa: T201
+    return EXIT_OK

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from memory_watchdog.config_addresses import ListenAddress
 from memory_watchdog.config_checks import config_problems
-from memory_watchdog.config_errors import ConfigError, KeyPath, Mistake, Problem, did_you_mean
+from memory_watchdog.config_errors import ConfigError, KeyPath, Mistake, NoConfigError, Problem, did_you_mean
 from memory_watchdog.config_layers import Layers
 from memory_watchdog.config_models import (
     BudgetConfig,
@@ -45,6 +45,7 @@ __all__ = [
     "ListenAddress",
     "LogConfig",
     "Mistake",
+    "NoConfigError",
     "ProcessConfig",
     "StatsConfig",
     "TargetConfig",
@@ -110,7 +111,7 @@ def _config_file(given: Mapping[str, Given], directory: Path, system_file: Path)
         if os.path.lexists(file):
             return file, where
     allowed = f"{directory / FILE_NAME}, {system_file}, --config.file or --target.url"
-    raise ConfigError([Mistake(FILE_NAME, None, "", "no config", allowed)])
+    raise NoConfigError([Mistake(FILE_NAME, None, "", "no config", allowed)])
 
 
 def _problem(details: ErrorDetails, data: Mapping[str, Any]) -> Problem | None:

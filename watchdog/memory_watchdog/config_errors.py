@@ -18,6 +18,7 @@ HIDDEN = "<hidden>"
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, token
 
 _SHOWN_CHARACTERS = 80  # enough to recognise a value; a pasted file must not fill the log
+_PATH_CHARACTERS = 4096  # PATH_MAX: the name of a file is shown whole
 _USER_IN_URL = re.compile(r"//.*@", re.DOTALL)  # greedy: a password may contain `/` and `@`
 _QUERY_IN_URL = re.compile(r"[?#].*", re.DOTALL)
 
@@ -37,7 +38,8 @@ class Mistake:
     allowed: str
 
     def __str__(self) -> str:
-        place = escaped(self.where) if self.line is None else f"{escaped(self.where)}:{self.line}"
+        where = escaped(self.where, most=_PATH_CHARACTERS)
+        place = where if self.line is None else f"{where}:{self.line}"
         key = f" {self.key}:" if self.key else ""
         return f"{place}:{key} found {self.found}, allowed: {self.allowed}"
 
@@ -57,6 +59,10 @@ class ConfigError(Exception):
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class NoConfigError(ConfigError):
+    """There is no config at all: neither a file nor options."""
 
 
 def did_you_mean(found: object, known: Iterable[str]) -> str:
@@ -81,9 +87,9 @@ def key_text(path: KeyPath) -> str:
     return text
 
 
-def escaped(text: str) -> str:
+def escaped(text: str, most: int = _SHOWN_CHARACTERS) -> str:
     """The text on one line, printable and not long."""
-    short = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    short = text if len(text) <= most else text[:most] + "…"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in short)
 
 

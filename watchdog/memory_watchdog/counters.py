@@ -22,9 +22,13 @@ HTTP_REASONS = (
     Reason.REDIRECT, Reason.TIMEOUT, Reason.TLS, Reason.TOO_LARGE,
 )  # fmt: skip
 CLEANUP_REASONS = (*HTTP_REASONS, Reason.ERROR_IN_ANSWER, Reason.TARGET_GONE)
+_PROCESS_REASONS = (
+    Reason.AMBIGUOUS, Reason.GONE, Reason.INVALID, Reason.NOT_CONFIGURED, Reason.NOT_FOUND, Reason.PERMISSION,
+    Reason.TIMEOUT, Reason.UNREADABLE, Reason.UNSUPPORTED,
+)  # fmt: skip
 SOURCE_REASONS = {
-    "process": (Reason.AMBIGUOUS, Reason.GONE, Reason.INVALID, Reason.NOT_FOUND, Reason.PERMISSION, Reason.UNREADABLE),
-    "limit": (Reason.NOT_FOUND, Reason.PERMISSION, Reason.UNREADABLE),
+    "process": _PROCESS_REASONS,
+    "limit": _PROCESS_REASONS,  # without the process its cgroup is unknown, for the same reason
     "tick": (Reason.INVALID,),
 }
 """By source, what can go wrong with it, so that its counters start at 0."""

@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -110,7 +112,7 @@ class TargetClient:
         request, exchange.secrets = built
         request.extensions = {"trace": exchange.trace}
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with exchange.connection, asyncio.timeout(timeout_seconds):
                 response = await self._open_transport().handle_async_request(request)
                 try:
                     self.last_answered_at = exchange.take_status(response)
@@ -149,6 +151,7 @@ class _Exchange:
 
     def __init__(self, timeout_seconds: float, now: Callable[[], float]) -> None:
         self.secrets: tuple[str, ...] = ()
+        self.connection = AsyncExitStack()
         self._timeout_seconds = timeout_seconds
         self._now = now
         self._in_handshake = False
@@ -157,9 +160,14 @@ class _Exchange:
         self._status: int | None = None
         self._body = BoundedBody("", 0)
 
-    async def trace(self, event: str, _info: Mapping[str, object]) -> None:
-        """httpcore's account of what it does. It is the only one that tells a slow connect from a slow answer."""
-        if event == "connection.start_tls.started":
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """httpcore's account of what it does. It is the only one that tells a slow connect from a slow answer.
+
+        The connection is closed here too: httpcore 1.0.9 leaves it open for ever if cancelled in a TLS handshake.
+        """
+        if event in {"connection.connect_tcp.complete", "connection.connect_unix_socket.complete"}:
+            self.connection.push_async_callback(info["return_value"].aclose)
+        elif event == "connection.start_tls.started":
             self._in_handshake = True
         elif event == "http11.send_request_headers.started":
             self._sending = True
@@ -209,7 +217,7 @@ class _Exchange:
             return self._fail(Reason.TLS, "the connection ended during the TLS handshake")
         if not self._sending:
             return self._fail(Reason.CONNECTION, _os_detail(origin))
-        return self._fail(Reason.CLOSED, redact(str(error), self.secrets) or _os_detail(origin))
+        return self._fail(Reason.CLOSED, str(error) or _os_detail(origin))
 
     def _fail(self, reason: Reason, detail: str, *, reached: bool | None = None) -> Failure:
         sent = self._sending if reached is None else reached
@@ -218,9 +226,8 @@ class _Exchange:
     def _bad_status(self) -> Failure:
         text = bytes(self._body.bytes).decode(errors="replace")
         excerpt = one_line(redact(text, self.secrets))
-        reason = Reason.REDIRECT if self._status is not None and 300 <= self._status < 400 else Reason.HTTP_STATUS
         detail = one_line(f"{self._status}: {excerpt}" if excerpt else str(self._status))
-        return Failure(reason, detail, True, self._answered_at, self._status)
+        return Failure(Reason.HTTP_STATUS, detail, True, self._answered_at, self._status)
 
 
 def _destination(response: httpx.Response) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from memory_watchdog.counters import Counters, Histogram
 from memory_watchdog.observation import Measure, Observation, Outcome, OutcomeKind, Reason, ServerReport, Unavailable
@@ -28,6 +28,7 @@ from memory_watchdog.policy.thresholds import Edges
 
 PEAK_SECONDS = 60.0
 SAMPLE_SECONDS = 1.0
+_SAMPLE_AFTER_SECONDS = 0.95 * SAMPLE_SECONDS  # a tick that comes a little early would else leave a gap of two seconds
 MAX_SAMPLES = 3600  # an hour at one a second, 0.4 MB
 MAX_EVENTS = 1000
 
@@ -107,15 +108,22 @@ class TargetLedger:
         self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
         self._events: deque[Happening] = deque(maxlen=MAX_EVENTS)
         self._peaks: deque[tuple[float, int]] = deque()  # descending: the first is the highest of the window
-        self._snapshot = Snapshot(
-            name, Measure.AUTO, "none", None, None, None, False, Standing(), None, None, None, None, self.counters
-        )
+        # Put together at a scrape and not at each tick, of which there are a hundred times as many.
+        self._seen: Observation | None = None
+        self._seen_wall: float | None = None
+        self._standing = Standing()
+        self._process_view = "none"
+        self._preset: str | None = None
+        self._start_time_seconds: float | None = None
+        self._statistics: Statistics | None = None
+        self._trough_bytes: int | None = None
+        self._tick_duration_seconds: float | None = None
         self._settling = False
 
     def know(self, levels: list[str], sending: list[str], *, statistics: bool, preset: str | None = None) -> None:
         """Which levels there are, and which of them send: their counters exist, those of others do not."""
         with self._lock:
-            self._snapshot = replace(self._snapshot, preset=preset)
+            self._preset = preset
             self.counters.forget_levels_but(levels)
             self.counters.know(levels, sending, statistics=statistics)
 
@@ -140,31 +148,20 @@ class TargetLedger:
                 while self._peaks and self._peaks[-1][1] <= used:
                     self._peaks.pop()
                 self._peaks.append((seen.taken_at, used))
-            trough = self._snapshot.trough_bytes
-            if used is not None and trough is not None:
-                trough = min(trough, used)
-            elif used is not None and self._settling:
-                trough = used
+                if self._trough_bytes is not None:
+                    self._trough_bytes = min(self._trough_bytes, used)
+                elif self._settling:
+                    self._trough_bytes = used
             last = self._samples[-1] if self._samples else None
-            if last is None or seen.taken_at - last.taken_at >= SAMPLE_SECONDS or last.level != standing.level:
+            if last is None or seen.taken_at - last.taken_at >= _SAMPLE_AFTER_SECONDS or last.level != standing.level:
                 self._samples.append(Sample(seen.taken_at, wall, used, limit, standing.level))
-            self._snapshot = replace(
-                self._snapshot,
-                measure=seen.measure,
-                process_view=process_view,
-                seen=seen,
-                seen_wall=wall,
-                start_time_seconds=start_time_seconds,
-                up=used is not None or not isinstance(seen.memory, Unavailable),
-                standing=standing,
-                peak_bytes=self._peaks[0][1] if self._peaks else None,
-                trough_bytes=trough,
-            )
+            self._seen, self._seen_wall, self._standing = seen, wall, standing
+            self._process_view, self._start_time_seconds = process_view, start_time_seconds
 
     def tick_took(self, seconds: float, *, late: bool) -> None:
         """How long a tick took, and whether it began too late."""
         with self._lock:
-            self._snapshot = replace(self._snapshot, tick_duration_seconds=seconds)
+            self._tick_duration_seconds = seconds
             self.counters.ticks_late += late
 
     def decided(self, decision: Decision, wall: float) -> None:
@@ -186,7 +183,7 @@ class TargetLedger:
             text = outcome.detail if outcome.kind is not OutcomeKind.DONE else "the server says it is done"
             self._events.append(Happening(wall, str(outcome.kind), text, outcome.request_id, decision.level))
             self._settling = True
-            self._snapshot = replace(self._snapshot, trough_bytes=None)
+            self._trough_bytes = None
 
     def noted(self, note: Note, wall: float) -> None:
         """Something changed in the ladder."""
@@ -222,14 +219,14 @@ class TargetLedger:
     def statistics_read(self, statistics: Statistics, failure: Reason | None) -> None:
         """The server's statistics were read, or were not."""
         with self._lock:
-            self._snapshot = replace(self._snapshot, statistics=statistics)
+            self._statistics = statistics
             if failure is not None:
                 self.counters.stats_failures[failure] += 1
 
     def forget_statistics(self) -> None:
         """Another source from now on: what the old one said says nothing."""
         with self._lock:
-            self._snapshot = replace(self._snapshot, statistics=None)
+            self._statistics = None
 
     def source_failed(self, source: str, reason: Reason) -> None:
         """A source could not be read."""
@@ -240,7 +237,7 @@ class TargetLedger:
         """The target is another process than before."""
         with self._lock:
             self.counters.restarts += 1
-            self._snapshot = replace(self._snapshot, trough_bytes=None)
+            self._trough_bytes = None
             self._settling = False
 
     # ---- what others read
@@ -248,7 +245,23 @@ class TargetLedger:
     def snapshot(self) -> Snapshot:
         """The target now; nothing in it changes afterwards."""
         with self._lock:
-            return replace(self._snapshot, counters=self.counters.copy())
+            seen = self._seen
+            return Snapshot(
+                name=self.name,
+                measure=Measure.AUTO if seen is None else seen.measure,
+                process_view=self._process_view,
+                seen=seen,
+                seen_wall=self._seen_wall,
+                start_time_seconds=self._start_time_seconds,
+                up=seen is not None and (isinstance(seen.used, int) or not isinstance(seen.memory, Unavailable)),
+                standing=self._standing,
+                statistics=self._statistics,
+                peak_bytes=self._peaks[0][1] if self._peaks else None,
+                trough_bytes=self._trough_bytes,
+                tick_duration_seconds=self._tick_duration_seconds,
+                counters=self.counters.copy(),
+                preset=self._preset,
+            )
 
     def samples(self) -> tuple[Sample, ...]:
         """The history, oldest first."""

@@ -85,10 +85,12 @@ def configure(level: str, form: Literal["logfmt", "json"]) -> None:
 
 def _on_one_line(logger: object, method: str, line: EventDict) -> EventDict:  # noqa: ARG001 - structlog's shape
     """No value breaks a line, whatever a server or an exception put into it."""
-    for key, value in line.items():
-        if isinstance(value, str) and not value.isprintable():
+    for key, value in list(line.items()):
+        if value is None:
+            del line[key]  # unknown: absent, as in the metrics
+        elif isinstance(value, str) and not value.isprintable():
             line[key] = "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
-        elif value is not None and not isinstance(value, str | int | float | bool):
+        elif not isinstance(value, str | int | float | bool):
             line[key] = str(value)
     return line
 

@@ -27,6 +27,7 @@ from memory_watchdog.observation import (
     ServerReport,
     Unavailable,
 )
+from memory_watchdog.observer import choose_measure
 from memory_watchdog.outside_text import one_line
 from memory_watchdog.parts import finder_of, ladder_settings, statistics_source
 from memory_watchdog.policy.thresholds import resolve
@@ -36,7 +37,6 @@ from memory_watchdog.sources.limit import limit_of
 from memory_watchdog.sources.process import measured
 from memory_watchdog.sources.stats import StatisticsReading
 from memory_watchdog.sources.view import ProcessView
-from memory_watchdog.watcher import choose_measure
 
 PLAIN_WIDTH = 160
 """Columns where standard output is no terminal: wide enough that no line of ours is broken."""

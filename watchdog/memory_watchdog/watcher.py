@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from memory_watchdog.actions.http import CleanupRequest, needed_statistics
 from memory_watchdog.actions.steps import clean_up_in_steps
@@ -24,38 +23,19 @@ from memory_watchdog.observation import (
     Measure,
     Observation,
     ProcessIdentity,
-    ProcessMemory,
-    Reading,
-    Reason,
-    ServerReport,
-    Unavailable,
 )
-from memory_watchdog.parts import cleanup_requests, finder_of, ladder_settings, statistics_source
+from memory_watchdog.observer import Observer
+from memory_watchdog.parts import cleanup_requests, ladder_settings
 from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, Pause, Reloaded, Resume, Suppressed
 from memory_watchdog.policy.interval import next_interval
 from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
-from memory_watchdog.poller import MIN_SECONDS, StatisticsPoller
+from memory_watchdog.poller import MIN_SECONDS
 from memory_watchdog.reporting import Reporter
-from memory_watchdog.sources.limit import limit_of
-from memory_watchdog.sources.process import measured
-from memory_watchdog.sources.view import ProcessView, Seen
 from memory_watchdog.state_file import TargetState
 
-DETAILS_SECONDS = 5.0
-"""How old swap, shared memory and the list of processes may be; a status costs 32 µs a process, a statm 3."""
-
-DETAILS_BEFORE_ACTION_SECONDS = 1.0
 STALLED_INTERVALS = 10
 STALLED_AT_LEAST_SECONDS = 30.0
-
-
-def choose_measure(target: TargetConfig, identity: ProcessIdentity | Unavailable) -> Measure:
-    """The number that is compared: `auto` is what the server reports where its process can never be seen, else anon."""
-    if target.measure is not Measure.AUTO:
-        return target.measure
-    blind = isinstance(identity, Unavailable) and identity.reason in (Reason.NOT_CONFIGURED, Reason.PERMISSION)
-    return Measure.REPORTED if blind and target.stats is not None else Measure.ANON
 
 
 class Watcher:
@@ -82,24 +62,17 @@ class Watcher:
         self.ready = False
         self._reporter = reporter
         self._clock = clock
-        self._claims = claims
         self._save = save
         self._changed = changed
-        self._wake = asyncio.Event()
-        self._statistics_task: asyncio.Task[None] | None = None
-        self._retired: list[TargetClient] = []
         self._client = None if target.url is None else TargetClient(target.url)
-        self._statistics = StatisticsPoller(statistics_source(target, self._client), ledger, reporter, clock)
-        self._view = ProcessView(finder_of(target))
+        self._retired: list[TargetClient] = []
+        self._observer = Observer(target, self._client, ledger=ledger, reporter=reporter, clock=clock, claims=claims)
         self._requests = cleanup_requests(target)
         self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
         self._identity = saved.identity if saved else None
-        self._claim: ProcessIdentity | None = None
-        self._limit: Limit | Unavailable = Unavailable(Reason.PENDING)
         self._last_used: tuple[float, int] | None = None
         self._growth = 0.0
-        self._compared = Measure.AUTO
-        self._pss_due_at = float("-inf")
+        self._wake = asyncio.Event()
         self._ticked_at = clock.boottime()
         self._actions: set[asyncio.Task[None]] = set()
         self._make_known()
@@ -121,7 +94,7 @@ class Watcher:
 
     async def run(self) -> None:
         """Tick until cancelled."""
-        self._statistics_task = asyncio.create_task(self._read_statistics())
+        self._observer.start()
         due = self._clock.boottime()
         try:
             while True:
@@ -135,12 +108,10 @@ class Watcher:
                 if await self._wait(due - ended):
                     due = self._clock.boottime()
         finally:
-            tasks = [self._statistics_task, *self._actions]
-            for task in tasks:
+            for task in self._actions:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._view.close()
-            self._release()
+            await asyncio.gather(*self._actions, return_exceptions=True)
+            await self._observer.close()
             for client in (self._client, *self._retired):
                 if client is not None:
                     await client.aclose()
@@ -164,17 +135,7 @@ class Watcher:
             if self._client is not None:
                 self._retired.append(self._client)
             self._client = None if target.url is None else TargetClient(target.url)
-        if (target.url, target.stats) != (before.url, before.stats):
-            source = statistics_source(target, self._client)
-            self._statistics = StatisticsPoller(source, self.ledger, self._reporter, self._clock)
-            self.ledger.forget_statistics()
-            if self._statistics_task is not None:
-                self._statistics_task.cancel()
-                self._statistics_task = asyncio.create_task(self._read_statistics())
-        if finder_of(target) != finder_of(before):
-            self._view.close()
-            self._release()
-            self._view = ProcessView(finder_of(target))
+        self._observer.reload(target, self._client)
         self._requests = cleanup_requests(target)
         self._ladder_step(Reloaded(ladder_settings(target)), self._clock.boottime())
         self._make_known()
@@ -188,22 +149,22 @@ class Watcher:
             return decision
         return next(note for note in self._ladder.notes if isinstance(note, Suppressed))
 
-    def pause(self, seconds: float) -> float:
-        """Send nothing for so long, except by hand. Returns when that ends, since the epoch."""
+    async def pause(self, seconds: float) -> float:
+        """Send nothing for so long, except by hand. Returns when that ends, since the epoch, with the state saved."""
         now = self._clock.boottime()
         self._ladder_step(Pause(now + seconds), now)
         ends_wall = self._clock.wall() + seconds
         self._reporter.paused(seconds)
-        self._changed()
         self._wake.set()
+        await self._save()
         return ends_wall
 
-    def resume(self) -> None:
+    async def resume(self) -> None:
         """End a pause."""
         self._ladder_step(Resume(), self._clock.boottime())
         self._reporter.resumed()
-        self._changed()
         self._wake.set()
+        await self._save()
 
     async def _guarded_tick(self) -> None:
         try:
@@ -211,111 +172,27 @@ class Watcher:
         except Exception:  # noqa: BLE001 - a fault in one tick must not end the watching; it is logged and counted
             self._reporter.broken()
 
-    async def _read_statistics(self) -> None:
-        """Read the statistics at their interval. Where they are what is compared, the ticks read them."""
-        if self.target.stats is None:
-            return
-        while True:
-            await self._statistics.refresh(max_age=self.target.stats.interval)
-            await asyncio.sleep(self._statistics.due_in(self.target.stats.interval))
-
     # ---- one tick
 
     async def _tick(self) -> None:
-        now = self._clock.boottime()
-        seen = await self._view.read(now, DETAILS_SECONDS)
-        if isinstance(seen.identity, ProcessIdentity):
-            seen = self._claimed(seen, seen.identity)
-        else:
-            self._release()
-        if isinstance(seen.identity, ProcessIdentity):
-            self._attached(seen.identity, now)
-        measure = self._compared = choose_measure(self.target, seen.identity)
-        memory = seen.memory
-        used: Reading
-        if measure is Measure.REPORTED:
-            await self._statistics.refresh(max_age=self._reported_interval() * 0.9)
-            used = self._statistics.reported()
-        elif measure is Measure.PSS:
-            memory, used = await self._with_pss(memory, now)
-        else:
-            memory, used = self._with_fresh_details(memory, measure, now)
-            if isinstance(seen.memory, Unavailable):
-                self._reporter.process_unavailable(seen.memory)
-        observation = Observation(
-            taken_at=self._clock.boottime(),
-            measure=measure,
-            used=used,
-            limit=self._read_limit(seen.identity),
-            identity=seen.identity,
-            memory=memory,
-            report=self._statistics.report,
-            server_answered_at=None if self._client is None else self._client.last_answered_at,
-        )
-        self._follow(observation)
-        self._step(observation)
-        self._record(observation)
+        seen = await self._observer.observe(self._ladder.thresholds, self._reported_interval())
+        identity = self._observer.identity(seen)
+        if identity is not None:
+            self._attached(identity)
+        self._follow(seen)
+        self._step(seen)
+        self._record(seen)
 
-    def _with_fresh_details(
-        self, memory: ProcessMemory | Unavailable, measure: Measure, now: float
-    ) -> tuple[ProcessMemory | Unavailable, Reading]:
-        """The number that is compared, with details young enough to act on if it may lead to an action."""
-        if isinstance(memory, Unavailable):
-            return memory, memory
-        used = measured(memory, measure)
-        lowest = min((edge.enter for edge in self._ladder.thresholds.edges if edge is not None), default=None)
-        if isinstance(used, int) and lowest is not None and used >= lowest:
-            memory = self._view.read_again(now, DETAILS_BEFORE_ACTION_SECONDS)
-            used = memory if isinstance(memory, Unavailable) else measured(memory, measure)
-        return memory, used
-
-    async def _with_pss(
-        self, memory: ProcessMemory | Unavailable, now: float
-    ) -> tuple[ProcessMemory | Unavailable, Reading]:
-        reading, rest_seconds = await self._view.proportional()
-        self._pss_due_at = now + rest_seconds
-        if isinstance(memory, ProcessMemory):
-            memory = replace(memory, proportional_bytes=reading)
-        if isinstance(reading, Unavailable):
-            self._reporter.process_unavailable(reading)
-        return memory, reading
-
-    def _read_limit(self, identity: ProcessIdentity | Unavailable) -> Limit | Unavailable:
-        limit = limit_of(self.target.limit, identity)
-        if isinstance(limit, Unavailable):
-            self._reporter.limit_unavailable(limit)
-        known, before = isinstance(limit, Limit), isinstance(self._limit, Limit)
-        if limit != self._limit and (known or before or self._limit == Unavailable(Reason.PENDING)):
-            self._reporter.limit_changed(limit, self.target.measure)
-        self._limit = limit
-        return limit
-
-    def _attached(self, identity: ProcessIdentity, now: float) -> None:
+    def _attached(self, identity: ProcessIdentity) -> None:
         if identity == self._identity:
             return
-        if self._claim != identity:
-            self._release()
         replaced = self._identity is not None
         self._identity = identity
         self._reporter.attached(identity, replaced=replaced)
         if replaced:
-            self._ladder_step(NewProcess(identity), now)
+            self._ladder_step(NewProcess(identity), self._clock.boottime())
         self._last_used = None
         self._changed()
-
-    def _claimed(self, seen: Seen, identity: ProcessIdentity) -> Seen:
-        """One process belongs to one target: the first that finds it. Two would clean it up twice."""
-        owner = self._claims.setdefault(identity, self.target.name)
-        if owner == self.target.name:
-            self._claim = identity
-            return seen
-        taken = Unavailable(Reason.AMBIGUOUS, f"target {owner} has found the same process, pid {identity.pid}")
-        return Seen(taken, taken)
-
-    def _release(self) -> None:
-        if self._claim is not None:
-            self._claims.pop(self._claim, None)
-            self._claim = None
 
     def _follow(self, seen: Observation) -> None:
         """Growth between two looks: what the interval is worked out from."""
@@ -352,7 +229,7 @@ class Watcher:
             reason=decision.reason,
             level=decision.level,
             target_bytes=decision.target_bytes,
-            statistics=await self._statistics.values_with(set().union(*map(needed_statistics, requests))),
+            statistics=await self._observer.statistics_values(set().union(*map(needed_statistics, requests))),
         )
         outcome = await clean_up_in_steps(client, requests, values)
         self._reporter.answered(decision, outcome)
@@ -380,13 +257,13 @@ class Watcher:
             paused=ladder.state.paused_until is not None and ladder.state.paused_until > now,
             dry_run=settings.dry_run,
         )
-        view = "process" if isinstance(seen.identity, ProcessIdentity) else "none"
-        if seen.measure is Measure.REPORTED and isinstance(seen.report, ServerReport):
-            view = "reported"
-        start = self._view.start_time_seconds
-        if start is None and isinstance(seen.report, ServerReport):
-            start = seen.report.start_time_seconds
-        self.ledger.observe(seen, self._clock.wall(), standing, process_view=view, start_time_seconds=start)
+        self.ledger.observe(
+            seen,
+            self._clock.wall(),
+            standing,
+            process_view=self._observer.process_view(seen),
+            start_time_seconds=self._observer.start_time_seconds(seen),
+        )
 
     def _longest_interval(self) -> float:
         """The configured interval; shorter where the second half of a settle time needs readings for its verdict."""
@@ -401,16 +278,17 @@ class Watcher:
 
     def _interval(self) -> float:
         """Seconds until the next tick."""
-        if self._compared is Measure.REPORTED:
+        if self._observer.compared is Measure.REPORTED:
             return self._reported_interval()
+        limit = self._observer.limit
         interval = next_interval(
             used=None if self._last_used is None else self._last_used[1],
-            limit_bytes=self._limit.bytes if isinstance(self._limit, Limit) else None,
+            limit_bytes=limit.bytes if isinstance(limit, Limit) else None,
             thresholds=self._ladder.thresholds,
             growth_bytes_per_second=self._growth,
             min_interval_seconds=self.target.min_interval,
             interval_seconds=self._longest_interval(),
         )
-        if self._compared is Measure.PSS:
-            return max(interval, self._pss_due_at - self._clock.boottime())
+        if self._observer.compared is Measure.PSS:
+            return max(interval, self._observer.pss_due_at - self._clock.boottime())
         return interval

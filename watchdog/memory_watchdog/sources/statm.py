@@ -98,7 +98,7 @@ def _descriptor(path: str) -> int | Unavailable:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        return NOT_HELD if error.errno in _OUT_OF_DESCRIPTORS else unavailable(error)
+        return unavailable(error)
     if descriptor < _upper_half():
         return descriptor
     os.close(descriptor)

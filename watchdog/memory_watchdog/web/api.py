@@ -91,7 +91,7 @@ def create_router(program: Program) -> APIRouter:
         watcher = watcher_of(name)
         level = body.level or _default_level(watcher)
         try:
-            sent = watcher.clean_up(level, f"by hand: {body.reason}")
+            sent = watcher.clean_up(level, body.reason)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         if isinstance(sent, Suppressed):
@@ -101,7 +101,7 @@ def create_router(program: Program) -> APIRouter:
     @router.post("/targets/{name:path}/pause", operation_id="pause", responses=_NOT_FOUND | _FORBIDDEN, **changes)
     async def pause(name: str, body: PauseRequest) -> PauseAnswer:
         """Send nothing for a while, except by hand. A new pause takes the place of the old one."""
-        return PauseAnswer(paused_until_timestamp_seconds=watcher_of(name).pause(body.seconds))
+        return PauseAnswer(paused_until_timestamp_seconds=await watcher_of(name).pause(body.seconds))
 
     @router.delete(
         "/targets/{name:path}/pause", operation_id="resume", status_code=204,
@@ -109,7 +109,7 @@ def create_router(program: Program) -> APIRouter:
     )  # fmt: skip
     async def resume(name: str) -> Response:
         """End the pause."""
-        watcher_of(name).resume()
+        await watcher_of(name).resume()
         return Response(status_code=204)
 
     # Last: its path would take the others', since a name may hold slashes.

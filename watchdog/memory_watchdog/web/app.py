@@ -5,8 +5,10 @@ Leaves to others: the collector (`web.metrics`), sockets and signals (`web.serve
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import html
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Query, Request, Response
@@ -18,6 +20,12 @@ from memory_watchdog import __version__
 from memory_watchdog.web.access import refuse_changes_from_outside
 from memory_watchdog.web.api import Program as ApiProgram
 from memory_watchdog.web.api import create_router
+
+SCRAPE_THREADS = 2
+"""Rendering is pure Python and takes 3 ms: more threads make it no faster, and 40 of them, as the framework would start
+for 50 scrapes side by side, cost 8 MiB that never come back."""
+
+_READ = ["GET", "HEAD"]
 
 
 class Program(ApiProgram, Protocol):
@@ -34,34 +42,30 @@ class Program(ApiProgram, Protocol):
 
 
 def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
-    """The application. Handlers are plain functions: they run in threads, outside the event loop that ticks."""
+    """The application. An exposition is rendered in a thread, outside the event loop that ticks."""
     app = FastAPI(
         title="memory-watchdog", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
     app.include_router(create_router(program))
+    threads = ThreadPoolExecutor(SCRAPE_THREADS, thread_name_prefix="scrape")
 
-    @app.get("/metrics", include_in_schema=False)
-    def metrics(request: Request, name: Annotated[list[str] | None, Query(alias="name[]")] = None) -> Response:
+    @app.api_route("/metrics", methods=_READ, include_in_schema=False)
+    async def metrics(request: Request, name: Annotated[list[str] | None, Query(alias="name[]")] = None) -> Response:
         """Text or OpenMetrics, as the client asks; `name[]` restricts it, as everywhere in this field."""
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        body = encode(registry.restricted_registry(name) if name else registry)
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if gzip_accepted(request.headers.get("accept-encoding", "")):
-            # Level 1: 40 kB of exposition take 0.4 ms instead of 2 and come out a fifth larger.
-            body = gzip.compress(body, compresslevel=1)
-            headers["Content-Encoding"] = "gzip"
-        return Response(body, headers=headers)
+        accept, accept_encoding = (request.headers.get(header, "") for header in ("accept", "accept-encoding"))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, _exposition, registry, name, accept, accept_encoding)
 
-    @app.get("/-/healthy", include_in_schema=False)
-    def healthy() -> PlainTextResponse:
+    @app.api_route("/-/healthy", methods=_READ, include_in_schema=False)
+    async def healthy() -> PlainTextResponse:
         """200 while every target's ticks go on."""
         stalled = program.stalled()
         if stalled:
             return PlainTextResponse(f"ticks have stopped: {', '.join(stalled)}\n", status_code=503)
         return PlainTextResponse("memory-watchdog is healthy.\n")
 
-    @app.get("/-/ready", include_in_schema=False)
-    def ready() -> PlainTextResponse:
+    @app.api_route("/-/ready", methods=_READ, include_in_schema=False)
+    async def ready() -> PlainTextResponse:
         """200 as soon as each target was looked at once."""
         if program.ready():
             return PlainTextResponse("memory-watchdog is ready.\n")
@@ -76,12 +80,23 @@ def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
             return PlainTextResponse(f"{problem}\n", status_code=500)
         return PlainTextResponse("reloaded\n")
 
-    @app.get("/", include_in_schema=False)
-    def landing() -> HTMLResponse:
+    @app.api_route("/", methods=_READ, include_in_schema=False)
+    async def landing() -> HTMLResponse:
         """A plain page with links."""
         return HTMLResponse(_LANDING)
 
     return app
+
+
+def _exposition(registry: CollectorRegistry, names: list[str] | None, accept: str, accept_encoding: str) -> Response:
+    encode, content_type = choose_encoder(accept)
+    body = encode(registry.restricted_registry(names) if names else registry)
+    headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+    if gzip_accepted(accept_encoding):
+        # Level 1: 40 kB of exposition take 0.4 ms instead of 2 and come out a fifth larger.
+        body = gzip.compress(body, compresslevel=1)
+        headers["Content-Encoding"] = "gzip"
+    return Response(body, headers=headers)
 
 
 _LINKS = (

@@ -76,7 +76,7 @@ class WatchdogCollector(Collector):
 
 def registry_of(collector: Collector, *others: Callable[[CollectorRegistry], object]) -> CollectorRegistry:
     """A registry of our own: the library's global one would gather what other code registers."""
-    registry = CollectorRegistry()
+    registry = CollectorRegistry(auto_describe=True)  # or `name[]` finds nothing of the library's own collectors
     registry.register(collector)
     for register in others:
         register(registry)

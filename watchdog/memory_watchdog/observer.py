@@ -1,0 +1,228 @@
+"""Sees one target: puts what the sources read together into an observation.
+
+Covers: which number is compared, details young enough to act on, whose process is whose, statistics beside the loop.
+Leaves to others: each source (`sources`), what follows from an observation (`watcher`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from memory_watchdog.clock import Clock
+from memory_watchdog.config import TargetConfig
+from memory_watchdog.http_client import TargetClient
+from memory_watchdog.ledger import TargetLedger
+from memory_watchdog.observation import (
+    Limit,
+    Measure,
+    Observation,
+    ProcessIdentity,
+    ProcessMemory,
+    Reading,
+    Reason,
+    Scalar,
+    ServerReport,
+    Unavailable,
+)
+from memory_watchdog.parts import finder_of, statistics_source
+from memory_watchdog.policy.thresholds import Thresholds
+from memory_watchdog.poller import StatisticsPoller
+from memory_watchdog.reporting import Reporter
+from memory_watchdog.sources.limit import limit_of
+from memory_watchdog.sources.process import measured
+from memory_watchdog.sources.view import ProcessView, Seen
+
+DETAILS_SECONDS = 5.0
+"""How old swap, shared memory and the list of processes may be; a status costs 32 µs a process, a statm 3."""
+
+DETAILS_BEFORE_ACTION_SECONDS = 1.0
+
+
+def choose_measure(target: TargetConfig, identity: ProcessIdentity | Unavailable) -> Measure:
+    """The number that is compared: `auto` is what the server reports where its process can never be seen, else anon."""
+    if target.measure is not Measure.AUTO:
+        return target.measure
+    blind = isinstance(identity, Unavailable) and identity.reason in (Reason.NOT_CONFIGURED, Reason.PERMISSION)
+    return Measure.REPORTED if blind and target.stats is not None else Measure.ANON
+
+
+class Observer:
+    """The eyes of one watcher. `claims` says which target has which process, among all targets.
+
+    `compared` is the measure of the last observation, `limit` its limit, `pss_due_at` when Pss may be read again.
+    """
+
+    def __init__(
+        self,
+        target: TargetConfig,
+        client: TargetClient | None,
+        *,
+        ledger: TargetLedger,
+        reporter: Reporter,
+        clock: Clock,
+        claims: dict[ProcessIdentity, str],
+    ) -> None:
+        self.compared = Measure.AUTO
+        self.limit: Limit | Unavailable = Unavailable(Reason.PENDING)
+        self.pss_due_at = float("-inf")
+        self._target = target
+        self._client = client
+        self._ledger = ledger
+        self._reporter = reporter
+        self._clock = clock
+        self._claims = claims
+        self._claim: ProcessIdentity | None = None
+        self._view = ProcessView(finder_of(target))
+        self._statistics = self._new_poller()
+        self._statistics_task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to read the statistics, beside the loop."""
+        self._statistics_task = asyncio.create_task(self._read_statistics(self._statistics))
+
+    def reload(self, target: TargetConfig, client: TargetClient | None) -> None:
+        """See another config of the same target; what it does not change is kept."""
+        before, self._target = self._target, target
+        if (target.stats, client) != (before.stats, self._client):
+            self._client = client
+            self._ledger.forget_statistics()
+            self._statistics = self._new_poller()
+            if self._statistics_task is not None:
+                self._statistics_task.cancel()
+                self.start()
+        if finder_of(target) != finder_of(before):
+            self._view.close()
+            self._release()
+            self._view = ProcessView(finder_of(target))
+
+    async def close(self) -> None:
+        """Stop reading, give back descriptors and the claim."""
+        if self._statistics_task is not None:
+            self._statistics_task.cancel()
+            await asyncio.gather(self._statistics_task, return_exceptions=True)
+        self._view.close()
+        self._release()
+
+    async def observe(self, thresholds: Thresholds, reported_interval: float) -> Observation:
+        """One look. `reported_interval` is how old the statistics may be where they are what is compared."""
+        now = self._clock.boottime()
+        seen = self._claimed(await self._view.read(now, DETAILS_SECONDS))
+        measure = self.compared = choose_measure(self._target, seen.identity)
+        memory, used = seen.memory, _reading(seen.memory, measure)
+        if measure is Measure.REPORTED:
+            # A little less than the interval: a tick that comes a moment early must not use the same answer twice.
+            await self._statistics.refresh(max_age=reported_interval * 0.9)
+            used = self._statistics.reported()
+        elif isinstance(seen.memory, Unavailable):
+            self._reporter.process_unavailable(seen.memory)
+        elif measure is Measure.PSS:
+            memory, used = await self._with_pss(seen.memory, now)
+        else:
+            memory, used = self._with_fresh_details(seen.memory, used, thresholds, now)
+        return Observation(
+            taken_at=self._clock.boottime(),
+            measure=measure,
+            used=used,
+            limit=self._read_limit(seen.identity),
+            identity=seen.identity,
+            memory=memory,
+            report=self._statistics.report,
+            server_answered_at=None if self._client is None else self._client.last_answered_at,
+        )
+
+    async def statistics_values(self, names: Collection[str]) -> Mapping[str, Scalar]:
+        """What a cleanup is filled in with; read now where one of `names` is not known yet."""
+        return await self._statistics.values_with(names)
+
+    def process_view(self, seen: Observation) -> str:
+        """Through what the target is seen, as a label."""
+        if seen.measure is Measure.REPORTED and isinstance(seen.report, ServerReport):
+            return "reported"
+        return "process" if isinstance(seen.identity, ProcessIdentity) else "none"
+
+    def start_time_seconds(self, seen: Observation) -> float | None:
+        """When the server started, since the epoch: by the kernel, else by its own word."""
+        started = self._view.start_time_seconds
+        if started is None and isinstance(seen.report, ServerReport):
+            return seen.report.start_time_seconds
+        return started
+
+    def identity(self, seen: Observation) -> ProcessIdentity | None:
+        """Which process it was: by the kernel; where only the server's report is seen, by when it says it started."""
+        if isinstance(seen.identity, ProcessIdentity):
+            return seen.identity
+        report = seen.report
+        if seen.measure is Measure.REPORTED and isinstance(report, ServerReport) and report.start_time_seconds:
+            return ProcessIdentity(pid=0, start_ticks=int(report.start_time_seconds))
+        return None
+
+    # ---- the process
+
+    def _claimed(self, seen: Seen) -> Seen:
+        """One process belongs to one target: the first that finds it. Two would clean it up twice."""
+        if isinstance(seen.identity, Unavailable):
+            self._release()
+            return seen
+        if self._claim != seen.identity:
+            self._release()
+            owner = self._claims.setdefault(seen.identity, self._target.name)
+            if owner != self._target.name:
+                detail = f"target {owner} has found the same process, pid {seen.identity.pid}"
+                taken = Unavailable(Reason.AMBIGUOUS, detail)
+                return Seen(taken, taken)
+            self._claim = seen.identity
+        return seen
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            self._claims.pop(self._claim, None)
+            self._claim = None
+
+    def _with_fresh_details(
+        self, memory: ProcessMemory, used: Reading, thresholds: Thresholds, now: float
+    ) -> tuple[ProcessMemory | Unavailable, Reading]:
+        """The same with details young enough to act on, where they may lead to an action."""
+        lowest = min((edge.enter for edge in thresholds.edges if edge is not None), default=None)
+        if lowest is None or not isinstance(used, int) or used < lowest:
+            return memory, used
+        again = self._view.read_again(now, DETAILS_BEFORE_ACTION_SECONDS)
+        return again, _reading(again, self.compared)
+
+    async def _with_pss(self, memory: ProcessMemory, now: float) -> tuple[ProcessMemory, Reading]:
+        reading, rest_seconds = await self._view.proportional()
+        self.pss_due_at = now + rest_seconds
+        if isinstance(reading, Unavailable):
+            self._reporter.process_unavailable(reading)
+        return replace(memory, proportional_bytes=reading), reading
+
+    # ---- limit and statistics
+
+    def _read_limit(self, identity: ProcessIdentity | Unavailable) -> Limit | Unavailable:
+        limit, before = limit_of(self._target.limit, identity), self.limit
+        if isinstance(limit, Unavailable):
+            self._reporter.limit_unavailable(limit)
+        first = isinstance(before, Unavailable) and before.reason is Reason.PENDING
+        # From unknown to unknown is no news, even if the reason is another one.
+        if limit != before and (first or isinstance(limit, Limit) or isinstance(before, Limit)):
+            self._reporter.limit_changed(limit, self._target.measure)
+        self.limit = limit
+        return limit
+
+    def _new_poller(self) -> StatisticsPoller:
+        source = statistics_source(self._target, self._client)
+        return StatisticsPoller(source, self._ledger, self._reporter, self._clock)
+
+    async def _read_statistics(self, poller: StatisticsPoller) -> None:
+        """Read the statistics at their interval. Where they are what is compared, the ticks read them more often."""
+        stats = self._target.stats
+        if stats is None:
+            return
+        while True:
+            await poller.refresh(max_age=stats.interval)
+            await asyncio.sleep(poller.due_in(stats.interval))
+
+
+def _reading(memory: ProcessMemory | Unavailable, measure: Measure) -> Reading:
+    return memory if isinstance(memory, Unavailable) else measured(memory, measure)
