@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from memory_watchdog.actions.steps import clean_up_in_steps
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.config import TargetConfig, load
+from memory_watchdog.direct import clean_up_directly
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.observation import Component, Outcome, OutcomeKind, Reason, Scalar, ServerReport, Unavailable
 from memory_watchdog.parts import cleanup_requests, statistics_source
@@ -189,6 +191,19 @@ def test_etcd_whose_second_step_fails(tmp_path: Path) -> None:
         target = target_of(server.url, "etcd", tmp_path)
         detail = "step 2 of 2, POST /v3/maintenance/defragment: 504"
         assert cleaned(target, "normal", {"revision": "1234"}) == failed(Reason.HTTP_STATUS, detail)
+
+
+def test_a_cleanup_of_etcd_without_a_watchdog_reads_the_revision_first(tmp_path: Path) -> None:
+    with answering(dict(ETCD)) as server:
+        settings = f"    settle: 10ms\n    process: {{pid: {os.getpid()}}}\n"
+        target = target_of(server.url, "etcd", tmp_path, settings)
+        succeeded, text = asyncio.run(clean_up_directly(target, "normal", "by hand"))
+        assert succeeded, text
+        assert [asked.path for asked in server.asked] == [
+            "/v3/maintenance/status",
+            "/v3/kv/compaction",
+            "/v3/maintenance/defragment",
+        ]
 
 
 # ---- jupyter

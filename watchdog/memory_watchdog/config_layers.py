@@ -86,14 +86,11 @@ class Layers:
             if not isinstance(name, str) or name not in preset_names():
                 continue
             preset = preset_document(name)
-            # A target that an alias repeats is the same object, and must not become what the preset makes of the first.
-            self.data["targets"][index] = self._merged(dict(target), preset.data, ("targets", index), (), name)
+            self._merge(target, preset.data, ("targets", index), (), name)
             for path, text in preset.texts.items():
                 self._preset_texts["targets", index, *path] = text
 
-    def _merged(
-        self, own: dict[str, Any], preset: dict[str, Any], base: KeyPath, path: KeyPath, name: str
-    ) -> dict[str, Any]:
+    def _merge(self, own: dict[str, Any], preset: dict[str, Any], base: KeyPath, path: KeyPath, name: str) -> None:
         for key, value in preset.items():
             place = (*path, key)
             whole = place in _WHOLE or path == _WHOLE_BENEATH
@@ -101,8 +98,7 @@ class Layers:
                 own[key] = value
                 self._note((*base, *place), value, name)
             elif isinstance(own[key], dict) and isinstance(value, dict) and not whole:
-                own[key] = self._merged(dict(own[key]), value, base, place, name)
-        return own
+                self._merge(own[key], value, base, place, name)
 
     def _note(self, path: KeyPath, value: Any, name: str) -> None:
         self._presets[path] = name
