@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from memory_watchdog import __version__
 from memory_watchdog.config import Config, ConfigError, NoConfigError, WebConfig, load
 from memory_watchdog.options import OPTIONS
+from memory_watchdog.outside_text import one_line
 from memory_watchdog.quantities import parse_duration
 
 if TYPE_CHECKING:
@@ -31,8 +33,18 @@ _EXAMPLES = """examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line for a mistake, where argparse prints the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        self.exit(EXIT_BAD_CONFIG, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that a terminal cannot show is no reason to fail
     parsed = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = parsed.command
     try:
@@ -40,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - one line a mistake
         return EXIT_BAD_CONFIG
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return EXIT_FAILED
     except BrokenPipeError:
         # `memory-watchdog probe | head`: nobody reads on. Python would complain once more while it flushes.
@@ -49,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="memory-watchdog",
         description="Watches a server's memory, calls its cleanup endpoint, tells Prometheus.",
         epilog=_EXAMPLES,

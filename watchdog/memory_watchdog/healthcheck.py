@@ -13,7 +13,7 @@ def healthy(base_url: str) -> str | None:
     try:
         with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as client:
             answer = client.get(url)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a UnicodeError of a host name
         return f"{url}: {error or type(error).__name__}"
     if answer.status_code != httpx.codes.OK:
         return f"{url}: {answer.status_code} {answer.text.strip()[:200]}"

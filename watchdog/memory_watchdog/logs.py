@@ -5,11 +5,13 @@ Leaves to others: what is worth a line (the callers). Libraries that use `loggin
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
@@ -24,7 +26,8 @@ class RepeatLimiter:
     """Drops lines that say what was just said.
 
     Two lines are the same when message, target, reason, level of the target and source are. Decisions and their
-    outcomes carry a request id, and `change=True` marks what is new by nature: those are never dropped.
+    outcomes carry a request id, and `change=True` marks what is new by nature: those are never dropped; who asks for
+    `debug` wants every line.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +36,7 @@ class RepeatLimiter:
 
     def __call__(self, logger: object, method: str, line: EventDict) -> EventDict:  # noqa: ARG002 - structlog's shape
         """Pass a line on, or raise structlog.DropEvent."""
-        if line.pop("change", False) or "request_id" in line:
+        if line.pop("change", False) or "request_id" in line or method == "debug":
             return line
         key = tuple(str(line.get(name)) for name in ("event", "target", "reason", "target_level", "source", "path"))
         now = self._clock()
@@ -47,6 +50,41 @@ class RepeatLimiter:
         if left_out:
             line["repeated"] = left_out
         return line
+
+
+class _RepeatFilter(logging.Filter):
+    """The same for `logging`: a client that sends nonsense makes uvicorn say so each time."""
+
+    def __init__(self, limiter: RepeatLimiter) -> None:
+        super().__init__()
+        self._limiter = limiter
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record goes out."""
+        try:
+            line = self._limiter(None, "", {"event": record.getMessage(), "source": record.name})
+        except structlog.DropEvent:
+            return False
+        if "repeated" in line:
+            record.repeated = line["repeated"]
+        return True
+
+
+class _StandardError:
+    """Where the lines go. One that cannot be written is lost: a full disk must not end the watching.
+
+    Written without a buffer, for what stays in one would fail again when the program ends.
+    """
+
+    def write(self, text: str) -> int:
+        """Write a line, or lose it."""
+        if sys.__stderr__ is not None:  # None where it was closed: its number may now be another file's
+            with contextlib.suppress(OSError):
+                os.write(sys.__stderr__.fileno(), text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def configure(level: str, form: Literal["logfmt", "json"]) -> None:
@@ -67,13 +105,15 @@ def configure(level: str, form: Literal["logfmt", "json"]) -> None:
         structlog.processors.EventRenamer("msg"),
         renderer,
     ]
+    limiter, stream = RepeatLimiter(), _StandardError()
     structlog.configure(
-        processors=[*shared, RepeatLimiter(), *tidy],
+        processors=[*shared, limiter, *tidy],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, stream)),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(_RepeatFilter(limiter))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],

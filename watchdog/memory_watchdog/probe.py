@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import Config, TargetConfig
@@ -38,8 +39,10 @@ from memory_watchdog.sources.process import measured
 from memory_watchdog.sources.stats import StatisticsReading
 from memory_watchdog.sources.view import ProcessView
 
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 300
 """Columns where standard output is no terminal: wide enough that no line of ours is broken."""
+
+COMMAND_CHARACTERS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,12 @@ async def probe(config: Config) -> bool:
     comparable = True
     for target in config.targets:
         look = await _look(target)
-        table = Table(title=f"target {target.name}", title_justify="left", expand=False)
+        # Text, for a name or a command line that looks like rich's markup is shown as it is
+        table = Table(title=Text(f"target {target.name}"), title_justify="left", expand=False)
         for heading in ("what", "seen", "through", "what would improve it"):
             table.add_column(heading, overflow="fold")
         for row in _rows(target, look):
-            table.add_row(row.what, row.value, row.source, row.advice)
+            table.add_row(*(Text(cell) for cell in (row.what, row.value, row.source, row.advice)))
         console.print(table)
         comparable &= isinstance(_used(target, look), int) and isinstance(look.limit, Limit)
     return comparable
@@ -141,10 +145,10 @@ def _process_row(look: Look) -> Row:
 
 def _command(pid: int) -> str:
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""  # it has just ended, which the next row will tell
-    return f": {words[:80]}"
+    return f": {one_line(words, COMMAND_CHARACTERS)}"
 
 
 def _process_advice(reason: Reason) -> str:

@@ -13,6 +13,7 @@ from memory_watchdog.observation import (
     Limit,
     LimitSource,
     Measure,
+    Observation,
     Outcome,
     OutcomeKind,
     ProcessIdentity,
@@ -75,6 +76,13 @@ class Reporter:
     def statistics_failed(self, why: Unavailable) -> None:
         """The server's statistics could not be read; busy is not down."""
         self.log.warning("the statistics cannot be read", reason=why.reason, detail=why.detail, source="stats")
+
+    def looked(self, seen: Observation, held: str) -> None:
+        """What one tick saw, for whoever asks for `debug`."""
+        self.log.debug(
+            "look", used_bytes=seen.used, limit_bytes=seen.limit.bytes if isinstance(seen.limit, Limit) else seen.limit,
+            measure=seen.measure, target_level=held,
+        )  # fmt: skip
 
     def decided(self, decision: Decision) -> None:
         """A request is about to be sent."""

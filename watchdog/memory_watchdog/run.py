@@ -109,6 +109,9 @@ class _Program:
             config = await asyncio.to_thread(self._load)
         except ConfigError as error:
             return str(error)
+        unwritable = await self._supervisor.write_to(config.state_file)
+        if unwritable is not None:
+            return f"the state file cannot be written: {unwritable.detail}"
         listener: socket.socket | None = None
         if config.web.listen_address != self._config.web.listen_address:
             try:
@@ -167,8 +170,9 @@ class _Program:
 def _listen(address: ListenAddress) -> socket.socket:
     try:
         return listen(address.host, address.port)
-    except OSError as error:
-        raise StartError(f"cannot listen on {address}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name whose labels are too long or empty
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise StartError(f"cannot listen on {address}: {reason}") from error
 
 
 def _bound(listener: socket.socket) -> str:

@@ -49,6 +49,9 @@ def load(path: Path, boot: str, clock: Clock) -> SavedState | Unavailable:
     NOT_FOUND is the first start; INVALID a damaged file, which the caller sets aside; UNREADABLE anything else.
     """
     try:
+        # Opening a pipe would wait for a writer for ever, and a device must never be set aside as if it were damaged.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            return Unavailable(Reason.UNREADABLE, f"{path}: not a regular file")
         content = path.read_bytes()
     except FileNotFoundError:
         return Unavailable(Reason.NOT_FOUND, str(path))

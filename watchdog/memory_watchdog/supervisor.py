@@ -88,12 +88,13 @@ class Supervisor:
         """Watch until `stop` is set. Raises StartError when the state file can neither be read nor written."""
         self._removed = dict(await self._load(config.state_file))
         self._state_file = config.state_file
+        unwritable = await self.write_to(config.state_file)
+        if unwritable is not None:
+            raise StartError(f"the state file cannot be written: {unwritable.detail}", is_config=True)
         saver = asyncio.create_task(self._save_when_changed())
         stopping = asyncio.create_task(stop.wait())
         try:
             await self.apply(config)
-            if self.save_failures:
-                raise StartError(f"the state file cannot be written: {config.state_file}", is_config=True)
             until: list[asyncio.Future[Any]] = [saver, stopping, self._failed]
             await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -120,6 +121,8 @@ class Supervisor:
                 running.watcher.reload(target)
             ordered[name] = running
         self._running = ordered
+        now = self._clock.boottime()
+        self._removed = {name: state for name, state in self._removed.items() if _is_needed(state, now)}
         self._state_file = config.state_file
         await self.save()
 
@@ -175,19 +178,21 @@ class Supervisor:
 
     async def save(self) -> None:
         """Write the state of all targets. A failure is logged and counted; watching and acting go on."""
-        path = self._state_file
+        failure = await self.write_to(self._state_file)
+        if failure is not None:
+            self.save_failures += 1
+            self._log.error("the state cannot be saved", reason=failure.reason, detail=failure.detail)
+
+    async def write_to(self, path: Path | None) -> Unavailable | None:
+        """Write the state of all targets to a file; why it could not be written."""
         if path is None or isinstance(self._boot, Unavailable):
-            return
+            return None
         async with self._saving:
             self._dirty.clear()
             now = self._clock.boottime()
-            self._removed = {name: state for name, state in self._removed.items() if _is_needed(state, now)}
             states = self._removed | {name: running.watcher.state() for name, running in self._running.items()}
             state = SavedState(state_file.VERSION, self._boot, now, self._clock.wall(), states)
-            failure = await asyncio.to_thread(state_file.write, path, state_file.dump(state))
-            if failure is not None:
-                self.save_failures += 1
-                self._log.error("the state cannot be saved", reason=failure.reason, detail=failure.detail)
+            return await asyncio.to_thread(state_file.write, path, state_file.dump(state))
 
     async def _save_when_changed(self) -> None:
         while True:

@@ -182,6 +182,7 @@ class Watcher:
         self._follow(seen)
         self._step(seen)
         self._record(seen)
+        self._reporter.looked(seen, self._ladder.held)
 
     def _attached(self, identity: ProcessIdentity) -> None:
         if identity == self._identity:

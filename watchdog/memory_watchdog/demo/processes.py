@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from collections import deque
@@ -16,7 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from memory_watchdog.options import ENVIRONMENT_PREFIX
+
 LIMIT = "256MiB"
+START_SECONDS = 15.0
 
 # The shipped defaults with shorter times: a person watches this.
 _CONFIG = """\
@@ -59,7 +63,10 @@ async def running() -> AsyncIterator[Running]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memory-watchdog-demo-")))
         server = await stack.enter_async_context(_child("memory_watchdog.demo.server", stdout=True))
         assert server.stdout is not None, "asked for"
-        port = (await server.stdout.readline()).decode().strip()
+        port = ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                port = (await server.stdout.readline()).decode().strip()
         if not port.isdigit():
             raise DemoError("the demo's server did not start")
         config = folder / "memory-watchdog.yaml"
@@ -83,6 +90,8 @@ async def _child(*arguments: str, stdout: bool = False) -> AsyncIterator[asyncio
         *arguments,
         stdout=asyncio.subprocess.PIPE if stdout else asyncio.subprocess.DEVNULL,
         stderr=None if stdout else asyncio.subprocess.PIPE,
+        # what is set for a watchdog of the user's own is not meant for this one
+        env={name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)},
         start_new_session=True,  # Ctrl-C is for the demo, which ends its children itself
     )
     try:
@@ -102,11 +111,13 @@ async def _address(watchdog: asyncio.subprocess.Process) -> str:
     """Wait for the line in which the watchdog says where it listens."""
     assert watchdog.stderr is not None, "asked for"
     last: deque[str] = deque(maxlen=1)
-    async for line in watchdog.stderr:
-        last.append(line.decode(errors="replace").strip())
-        event = _parse(line)
-        if event.get("msg") == "listening":
-            return f"http://{event['address']}"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(START_SECONDS):
+            async for line in watchdog.stderr:
+                last.append(line.decode(errors="replace").strip())
+                event = _parse(line)
+                if event.get("msg") == "listening":
+                    return f"http://{event['address']}"
     raise DemoError(f"the watchdog did not start: {last[0] if last else 'it said nothing'}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -131,10 +132,20 @@ class Handler(BaseHTTPRequestHandler):
         """Keep quiet: the demo prints its own table."""
 
 
+class Server(ThreadingHTTPServer):
+    """Quiet when a client goes away, as the load does at the end of the demo."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell every other fault."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def main() -> None:
     """Serve on a free port of loopback until the process is ended."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)  # noqa: T201 - how the demo learns it
     server.serve_forever()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,9 @@ DEADLINE_SECONDS = 55.0
 CALM_BYTES_PER_SECOND = 16 * 2**20
 RUSH_BYTES_PER_SECOND = 40 * 2**20
 REFRESH_SECONDS = 0.5
+PLAIN_WIDTH = 160
+"""Columns where standard output is no terminal: no line of ours is broken."""
+
 _LEVELS = ("normal", "aggressive")
 
 
@@ -68,6 +72,9 @@ class Story:
 async def show(*, keep: bool) -> None:
     """Run the demo. Raises DemoError when it does not come to its end in time."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    _end_on_signals()
     console.print("A server whose cache has no bound, a load, and the watchdog beside it. At most a minute.")
     async with running() as pair, httpx.AsyncClient(trust_env=False) as client:
         story = Story()
@@ -89,6 +96,14 @@ async def show(*, keep: bool) -> None:
             )
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
+
+
+def _end_on_signals() -> None:
+    """A demo that is ended takes its processes with it; Ctrl-C does so without our help."""
+    demo = asyncio.current_task()
+    assert demo is not None, "show is run by asyncio"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, demo.cancel)
 
 
 async def _load(client: httpx.AsyncClient, url: str, story: Story) -> None:
@@ -117,7 +132,7 @@ async def _follow(
             else:
                 console.print(_line(story), highlight=False, soft_wrap=True)
                 for text in news:
-                    console.print(f"        {text}", highlight=False, soft_wrap=True)
+                    console.print(f"        {text}", highlight=False, markup=False, soft_wrap=True)
             await asyncio.sleep(REFRESH_SECONDS)
 
 
