@@ -5,19 +5,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.test_real_servers import ETCD, MEMORY_STATUS
 from tests.support.answers import Answer, answering
-
-PROGRAM = (sys.executable, "-m", "memory_watchdog")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MEMORY_WATCHDOG_")}
+from tests.support.wait import eventually
+from tests.support.watchdog import ENVIRONMENT, PROGRAM
 
 # Used is more than this limit from the start: the cleanup is due before the first statistics have come.
 CONFIG = """\
@@ -40,13 +36,6 @@ targets:
           - {{path: /v3/kv/compaction, json: {{revision: "{{stats.revision}}", physical: true}}}}
           - {{path: /v3/maintenance/defragment, json: {{}}}}
 """
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def test_probe_shows_what_a_preset_maps() -> None:
@@ -75,11 +64,11 @@ def test_run_fills_a_cleanup_from_the_statistics(tmp_path: Path) -> None:
         with log.open("w") as output:
             process = subprocess.Popen((*PROGRAM, "run"), cwd=tmp_path, env=ENVIRONMENT, stdout=output, stderr=output)
         try:
-            eventually(lambda: any("defragment" in asked.path for asked in server.asked))
+            eventually(lambda: any("defragment" in asked.path for asked in server.asked), what="a defragmentation")
             address = re.search(r"127\.0\.0\.1:[1-9][0-9]*", log.read_text().replace(server.url, ""))
             assert address is not None, log.read_text()
             metrics = f"http://{address[0]}/metrics"
-            eventually(lambda: b"cleanup_duration_seconds_count" in _get(metrics))
+            eventually(lambda: b"cleanup_duration_seconds_count" in _get(metrics), what="its duration")
             text = _get(metrics).decode()
         finally:
             process.terminate()

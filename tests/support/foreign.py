@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from memory_watchdog.actions.steps import clean_up_in_steps
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.config import TargetConfig, load
@@ -26,6 +27,12 @@ Answers = dict[tuple[str, str], Answer | Respond]
 def target_of(url: str, preset: str, directory: Path, more: str = "") -> TargetConfig:
     (directory / "c.yaml").write_text(f"targets:\n  - url: {url}\n    preset: {preset}\n{more}")
     return load({"config.file": "c.yaml"}, {"TOKEN": "abc123"}, directory).targets[0]
+
+
+def loaded_target(directory: Path, target: dict[str, Any]) -> TargetConfig:
+    """The target of a file with these keys."""
+    (directory / "c.yaml").write_text(yaml.safe_dump({"targets": [target]}))
+    return load({"config.file": "c.yaml"}, {}, directory).targets[0]
 
 
 def reported(target: TargetConfig) -> ServerReport | Unavailable:
