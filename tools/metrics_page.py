@@ -14,6 +14,7 @@ from memory_watchdog.counters import CLEANUP_REASONS, DURATION_BUCKETS, HTTP_REA
 from memory_watchdog.observation import LimitSource, Measure
 from memory_watchdog.policy.events import Suppression
 from memory_watchdog.policy.settings import NONE
+from memory_watchdog.preset_files import preset_names
 from memory_watchdog.web.families import FAMILIES, PREFIX, Family
 
 _INTRODUCTION = f"""\
@@ -76,6 +77,7 @@ def _values() -> Iterator[tuple[str, str, str]]:
     yield "measure", _having("measure"), _code(measure for measure in MEASURES if measure != Measure.AUTO)
     yield "limit_source", _having("limit_source"), _code((*LimitSource, "unknown"))
     yield "process_view", _having("process_view"), _code(("process", "reported", "none"))
+    yield "preset", _having("preset"), f"{_code(preset_names())}, or `none`"
     yield "version`, `python", _having("version"), "what runs"
 
 

@@ -35,7 +35,8 @@ def test_the_wheel_works_beside_the_watchdog_that_watches_files(tmp_path: Path) 
         names = set(packed.namelist())
     assert {"memory_watchdog/py.typed", "memory_watchdog/demo/server.py"} <= names
     assert not any(name.startswith(("watchdog/", "tests/", "benchmarks/", "tools/")) for name in names)
-    ours = {str(path.relative_to(PACKAGE.parent)) for path in PACKAGE.rglob("*") if path.suffix in {".py", ".typed"}}
+    packed_too = {".py", ".typed", ".yaml"}  # the presets
+    ours = {str(path.relative_to(PACKAGE.parent)) for path in PACKAGE.rglob("*") if path.suffix in packed_too}
     assert ours <= names
 
     venv.create(tmp_path / "venv", symlinks=True)  # without a pip of its own, which takes longer than all the rest

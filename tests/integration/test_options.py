@@ -1,8 +1,8 @@
 """Every option does something, and every key of the config: a test each shows that changing it changes behaviour.
 
 Covers: that no key and no option lacks such a test, options as another way to write a key, what belongs to the whole
-program. Leaves to others: keys of ladder (`test_options_ladder`), requests (`test_options_requests`) and looking
-(`test_options_watching`).
+program. Leaves to others: keys of ladder (`test_options_ladder`), requests (`test_options_requests`), foreign servers
+(`test_options_mapping`) and looking (`test_options_watching`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def key_of(path: KeyPath) -> str:
 
 
 def test_every_key_of_the_config_is_shown_to_do_something() -> None:
-    for module in ("ladder", "requests", "watching"):
+    for module in ("ladder", "mapping", "requests", "watching"):
         importlib.import_module(f"tests.integration.test_options_{module}")
     assert sorted(SHOWN) == sorted(keys_of(Config))
     assert len(SHOWN) >= 40
@@ -73,7 +73,8 @@ def test_every_key_of_the_config_is_shown_to_do_something() -> None:
 # ---- options are another way to write a key
 
 TEXTS = {
-    "target.name": "a", "target.url": "http://127.0.0.1:1", "target.port": "81", "target.pid": "82",
+    "target.name": "a", "target.preset": "comfyui",
+    "target.url": "http://127.0.0.1:1", "target.port": "81", "target.pid": "82",
     "target.pid-file": "/p", "target.command": "x$", "target.cgroup": "/c", "target.measure": "pss",
     "target.limit": "3GiB", "target.interval": "7s", "web.listen-address": "[::1]:7", "log.level": "error",
     "log.format": "json", "state-file": "/s.json",

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from memory_watchdog.actions.http import clean_up
+from memory_watchdog.actions.steps import clean_up_in_steps
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.config import TargetConfig, load
 from memory_watchdog.http_client import TargetClient
@@ -69,7 +69,7 @@ def cleaned(folder: Path, **cleanup: Any) -> tuple[Received, Outcome]:
             target = target_of(folder, url=server.url, levels=[level])
             client = TargetClient(target.url or "")
             try:
-                outcome = await clean_up(client, cleanup_requests(target)["normal"], VALUES)
+                outcome = await clean_up_in_steps(client, cleanup_requests(target)["normal"], VALUES)
             finally:
                 await client.aclose()
             return server.requests[0], outcome

@@ -46,7 +46,8 @@ def _nothing_has_happened(seen: Metrics) -> None:
     assert seen.value("target_trough_bytes") is None
     assert seen.value("target_limit_bytes") == LIMIT_MIB * MIB
     assert seen.value("target_threshold_bytes", level="aggressive", edge="exit") == LIMIT_MIB * MIB * 0.4
-    assert seen.labels("target_info") == [{"measure": "anon", "limit_source": "given", "process_view": "process"}]
+    (info,) = seen.labels("target_info")
+    assert info == {"measure": "anon", "limit_source": "given", "process_view": "process", "preset": "none"}
     assert seen.value("target_restarts_total") == 0
     assert seen.value("target_processes") == seen.value("target_up") == 1
     assert (seen.value("target_anonymous_bytes") or 0) <= (seen.value("target_resident_bytes") or 0)
@@ -140,7 +141,7 @@ def test_percent_levels_without_a_readable_limit_are_off_and_this_is_said(tmp_pa
         assert seen.labels("target_threshold_bytes") == []
         assert seen.value("target_level", level="none") == 1
         assert seen.labels("target_info") == [
-            {"measure": "reported", "limit_source": "unknown", "process_view": "reported"}
+            {"measure": "reported", "limit_source": "unknown", "process_view": "reported", "preset": "none"}
         ]
         assert (seen.value("source_failures_total", source="limit", reason="not_found") or 0) >= 1
         assert target.requests == []

@@ -42,6 +42,7 @@ targets:
       method: GET
       interval: 15s
       timeout: 2s
+      format: json
     levels:
       - {name: normal,     enter: 75%,   exit: 70%, sustain: 10s, cooldown: 60s, min_reclaim: 1%,
          cleanup: {path: /memory/cleanup, method: POST, timeout: 30s, json: {level: "{level}", reason: "{reason}",
@@ -74,7 +75,7 @@ def test_defaults_are_the_sample(tmp_path: Path) -> None:
     shortest = loaded(tmp_path, "targets: [{url: 'http://127.0.0.1:8081'}]\n")
     assert sample == shortest
     assert sample.targets[0].levels[0].cleanup is not None
-    assert sample.targets[0].levels[0].cleanup.headers == {}
+    assert sample.targets[0].levels[0].cleanup[0].headers == {}
 
 
 def test_defaults_in_numbers(tmp_path: Path) -> None:
@@ -95,12 +96,13 @@ def test_defaults_in_numbers(tmp_path: Path) -> None:
     assert (aggressive.enter, aggressive.exit, aggressive.sustain) == (Percent(87.5), Percent(80), 0)
     assert (aggressive.cooldown, aggressive.min_reclaim) == (30, Percent(1))
     assert aggressive.cleanup is not None
-    assert (aggressive.cleanup.path, aggressive.cleanup.method, aggressive.cleanup.timeout) == (
+    (request,) = aggressive.cleanup
+    assert (request.path, request.method, request.timeout) == (
         "/memory/cleanup",
         "POST",
         60,
     )
-    assert aggressive.cleanup.body["target_bytes"] == "{target_bytes}"
+    assert request.body["target_bytes"] == "{target_bytes}"
 
 
 def test_defaults_without_a_url(tmp_path: Path) -> None:
@@ -119,8 +121,10 @@ def test_defaults_of_a_level_that_is_written(tmp_path: Path) -> None:
 
 def test_defaults_of_a_cleanup_that_is_written(tmp_path: Path) -> None:
     (level,) = target(tmp_path, "levels: [{name: a, enter: 6%, exit: 5%, cleanup: {path: '/x?y=1'}}]").levels
-    assert level.cleanup == CleanupConfig(path="/x?y=1")
-    assert (level.cleanup.method, level.cleanup.timeout, level.cleanup.body) == ("POST", 30, ABSENT)
+    assert level.cleanup == (CleanupConfig(path="/x?y=1"),)
+    (request,) = level.cleanup
+    assert (request.method, request.timeout, request.body) == ("POST", 30, ABSENT)
+    assert (request.error, request.claimed, level.cleanup_timeout) == (None, None, 30)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +144,8 @@ def test_body_of_a_cleanup(tmp_path: Path, json: str, body: Any) -> None:
         tmp_path, f"levels: [{{name: a, enter: 6%, exit: 5%, cleanup: {{path: /x, json: {json}}}}}]"
     ).levels
     assert level.cleanup is not None
-    assert level.cleanup.body == body
-    assert type(level.cleanup.body) is type(body)
+    assert level.cleanup[0].body == body
+    assert type(level.cleanup[0].body) is type(body)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +169,8 @@ def test_body_of_a_cleanup(tmp_path: Path, json: str, body: Any) -> None:
         ("max_cooldown: 1s", "max_cooldown", 1.0),
         ("budget: {actions: 1}", "budget", BudgetConfig(actions=1)),
         ("dry_run: true", "dry_run", True),
+        ("preset: null", "preset", None),
+        ("preset: native", "preset", "native"),
         ("stats: null", "stats", None),
         ("stats:", "stats", None),
         ("process: null", "process", None),
@@ -197,8 +203,8 @@ levels:
     low, high = only.levels
     assert (low.sustain, low.cooldown, low.min_reclaim) == (0, 0, Size(64 * 2**20))
     assert high.cleanup is not None
-    assert (high.cleanup.method, high.cleanup.timeout) == ("DELETE", 3600)
-    assert high.cleanup.headers == {"Authorization": "x"}
+    assert (high.cleanup[0].method, high.cleanup[0].timeout) == ("DELETE", 3600)
+    assert high.cleanup[0].headers == {"Authorization": "x"}
 
 
 def test_paths_in_a_file_start_at_its_folder(tmp_path: Path) -> None:
@@ -222,7 +228,7 @@ targets:
     assert only.stats is not None
     assert only.stats.bearer_token_file == folder / "token"
     assert only.levels[0].cleanup is not None
-    assert only.levels[0].cleanup.bearer_token_file == Path("/run/token")
+    assert only.levels[0].cleanup[0].bearer_token_file == Path("/run/token")
 
 
 def test_variables_are_typed_and_files_share_with_aliases(tmp_path: Path) -> None:

@@ -17,13 +17,34 @@ KEYS = [
     *("url", "name", "process", "measure", "limit", "interval", "min_interval", "stale_after", "stats", "levels"),
     *("settle", "escalate_after", "max_cooldown", "budget", "dry_run"),
     *("path", "method", "timeout", "headers", "bearer_token_file", "json", "enter", "exit", "sustain", "cooldown"),
+    *("preset", "map", "resident", "allocator_free", "values", "components", "each", "at", "unit", "times", "sum"),
+    *("bytes", "items", "error", "claimed"),
     *("min_reclaim", "cleanup", "port", "pid", "pid_file", "command", "cgroup", "actions", "per", "A"),
 ]
 SCALARS = st.one_of(
     st.none() | st.booleans() | st.integers() | st.floats(),
     st.text(max_size=12),
     st.sampled_from(
-        ["75%", "70%", "5s", "0s", "1GB", "http://h", "unix:/x", "auto", "none", "GET", "/x", "[[a", "${X}"]
+        [
+            "75%",
+            "70%",
+            "5s",
+            "0s",
+            "1GB",
+            "http://h",
+            "unix:/x",
+            "auto",
+            "none",
+            "GET",
+            "/x",
+            "[[a",
+            "${X}",
+            "etcd",
+            "a.b",
+            "@key",
+            "MiB",
+            "prometheus",
+        ]
     ),
 )
 VALUES = st.recursive(

@@ -23,9 +23,12 @@ WAYS = "exactly one of port, pid, pid_file, command, cgroup"
 LISTEN = "HOST:PORT, :PORT for all interfaces, or [IPV6]:PORT, the port from 0 to 65535"
 COUNT = "a whole number from 1 to 1000000"
 TARGET_KEYS = (
-    "url, name, process, measure, limit, interval, min_interval, stale_after, stats, levels, settle, escalate_after, "
-    "max_cooldown, budget, dry_run"
+    "url, name, preset, process, measure, limit, interval, min_interval, stale_after, stats, levels, settle, "
+    "escalate_after, max_cooldown, budget, dry_run"
 )
+PRESETS = "comfyui, etcd, influxdb-1, jupyter, litellm, native, prometheus-process, qdrant-rag-mcp"
+STATS_KEYS = "headers, bearer_token_file, json, path, method, interval, timeout, format, map"
+CLEANUP_KEYS = "headers, bearer_token_file, json, path, method, timeout, error, claimed"
 
 
 def mistakes(text: str, directory: Path) -> list[Mistake]:
@@ -90,7 +93,9 @@ IN_TARGET: list[Row] = [
     ("dry_run: 'true'", 3, "dry_run", "'true'", "true or false, without quotes"),
     ("dry_run: 1", 3, "dry_run", "'1'", "true or false, without quotes"),
     ("intervall: 5s", 3, "intervall", "an unknown key", f"{TARGET_KEYS} (did you mean interval?)"),
-    ("preset: native", 3, "preset", "an unknown key", TARGET_KEYS),
+    ("preset: nativ", 3, "preset", "'nativ'", f"{PRESETS} (did you mean native?)"),
+    ("preset: 5", 3, "preset", "'5'", PRESETS),
+    ("preset: [native]", 3, "preset", "a list", PRESETS),
     ("restart: {after: 2}", 3, "restart", "an unknown key", TARGET_KEYS),
     ("interval: 5s\nsettle: 1s\ninterval: 6s", 5, "interval", "a second time (first in line 3)", "every key once"),
     ("process: {}", 3, "process", "no way to find it", WAYS),
@@ -116,10 +121,9 @@ IN_TARGET: list[Row] = [
     ("stats: {path: '/a#b'}", 3, "stats.path", "'/a#b'", PATH),
     ("stats: {method: get}", 3, "stats.method", "'get'", METHOD),
     ("stats: {method: HEAD}", 3, "stats.method", "'HEAD'", METHOD),
-    ("stats: {format: json}", 3, "stats.format", "an unknown key",
-     "headers, bearer_token_file, path, method, interval, timeout"),
-    ("stats: true", 3, "stats", "'true'",
-     "a mapping with the keys headers, bearer_token_file, path, method, interval, timeout"),
+    ("stats: {body: {}}", 3, "stats.body", "an unknown key", STATS_KEYS),
+    ("stats: {json: .inf}", 3, "stats.json", "'.inf'", "a number that JSON has, neither infinite nor .nan"),
+    ("stats: true", 3, "stats", "'true'", f"a mapping with the keys {STATS_KEYS}"),
     ("stats:\n  headers:\n    A: 5", 5, "stats.headers.A", "'<hidden>'", HEADER),
     ("stats: {headers: {A: null}}", 3, "stats.headers.A", "null", HEADER),
     ("stats: {headers: {A: [s3cr3t]}}", 3, "stats.headers.A", "a list", HEADER),
@@ -177,12 +181,21 @@ IN_LEVELS: list[Row] = [
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, method: OPTIONS}}", 4, "[0].cleanup.method", "'OPTIONS'",
      METHOD),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, timeout: 0s}}", 4, "[0].cleanup.timeout", "'0s'", DURATION),
-    ("- {name: a, enter: 2%, exit: 1%, cleanup: [{path: /}]}", 4, "[0].cleanup", "a list",
-     "a mapping with the keys headers, bearer_token_file, path, method, timeout, json"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: 5}", 4, "[0].cleanup", "'5'",
+     f"a mapping with the keys {CLEANUP_KEYS}"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: []}", 4, "[0].cleanup", "an empty list",
+     "at least one request; without the key nothing is sent"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: [{path: /}, {path: x}]}", 4, "[0].cleanup[1].path", "'x'", PATH),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: [{path: /}, 5]}", 4, "[0].cleanup[1]", "'5'",
+     f"a mapping with the keys {CLEANUP_KEYS}"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: [{path: /, tiemout: 1s}]}", 4, "[0].cleanup[0].tiemout",
+     "an unknown key", f"{CLEANUP_KEYS} (did you mean timeout?)"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: [{path: /, json: .nan}]}", 4, "[0].cleanup[0].json", "'.nan'",
+     "a number that JSON has, neither infinite nor .nan"),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, body: 1}}", 4, "[0].cleanup.body", "an unknown key",
-     "headers, bearer_token_file, path, method, timeout, json"),
+     CLEANUP_KEYS),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, mcp: 1}}", 4, "[0].cleanup.mcp", "an unknown key",
-     "headers, bearer_token_file, path, method, timeout, json"),
+     CLEANUP_KEYS),
     ("- name: a\n  enter: 2%\n  exit: 1%\n  cleanup:\n    path: /\n    json:\n      a: [1, .nan]", 10,
      "[0].cleanup.json.a[1]", "'.nan'", "a number that JSON has, neither infinite nor .nan"),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, json: 0xfffffffffffffffff}}", 4, "[0].cleanup.json",

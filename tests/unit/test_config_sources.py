@@ -40,6 +40,7 @@ def _process(key: str) -> Callable[[Config], Any]:
 READERS: dict[str, tuple[Callable[[Config], Any], list[tuple[str, Any]], Any]] = {
     "target.name": (_first(lambda t: t.name), [("a", "a"), ("b", "b")], "h:80"),
     "target.url": (_first(lambda t: t.url), [("http://a", "http://a"), ("http://b", "http://b")], None),
+    "target.preset": (_first(lambda t: t.preset), [("etcd", "etcd"), ("native", "native")], None),
     "target.port": (_process("port"), [("81", 81), ("82", 82)], None),
     "target.pid": (_process("pid"), [("81", 81), ("82", 82)], None),
     "target.pid-file": (_process("pid_file"), [("a", Path("/work/dir/a")), ("/b", Path("/b"))], None),

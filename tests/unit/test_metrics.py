@@ -210,7 +210,7 @@ def test_unknown_numbers_are_absent() -> None:
         "component_limit_items", "component_hits", "component_misses", "component_evictions", "component_expirations",
     }  # fmt: skip
     assert all(math.isfinite(sample.value) for sample in samples(blind))
-    assert values("target_info", blind) == {("unknown", "anon", "process"): 1}
+    assert values("target_info", blind) == {("unknown", "anon", "none", "process"): 1}
     assert values("stats_up", blind) == {(): 0}
 
 

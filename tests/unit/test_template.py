@@ -29,7 +29,7 @@ JSON: st.SearchStrategy[Json] = st.recursive(
         ({"a": ["{level}", {"b": "{target_bytes}"}]}, {"a": ["normal", {"b": 1000}]}),
         ({"{level}": "{level}"}, {"{level}": "normal"}),  # keys are left alone
         ("{}", "{}"),
-        ("{other} {stats.revision} {{level}}", "{other} {stats.revision} {normal}"),
+        ("{other} {stats.} {{level}}", "{other} {stats.} {normal}"),
         ("{LEVEL} { level } {level", "{LEVEL} { level } {level"),
         (5, 5),
         (None, None),

@@ -31,11 +31,11 @@ def check(config: Config) -> Iterator[str]:
 
 def _warnings(target: TargetConfig) -> Iterator[str]:
     for level in target.levels:
-        if level.cleanup is not None and isinstance(target.limit, Size):
-            survived = 0.125 * target.limit.bytes / level.cleanup.timeout
+        if level.cleanup_timeout is not None and isinstance(target.limit, Size):
+            survived = 0.125 * target.limit.bytes / level.cleanup_timeout
             if survived < SLOW_BYTES_PER_SECOND:
                 yield (
-                    f"a cleanup at level {level.name} may take {format_seconds(level.cleanup.timeout)}: from 87.5% of "
+                    f"a cleanup at level {level.name} may take {format_seconds(level.cleanup_timeout)}: from 87.5% of "
                     f"{target.limit} only growth below {format_bytes(survived)}/s is survived meanwhile"
                 )
     for lower, higher in pairwise(target.levels):

@@ -28,6 +28,7 @@ EXIT_OK, EXIT_FAILED, EXIT_BAD_CONFIG = 0, 1, 2
 _EXAMPLES = """examples:
   memory-watchdog probe --target.url http://127.0.0.1:8081
   memory-watchdog run --target.url http://127.0.0.1:8081 --target.limit 8GB
+  memory-watchdog presets show etcd > memory-watchdog.yaml
   memory-watchdog check memory-watchdog.yaml
 """
 
@@ -79,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     check = add("check", "Validate a config file without running.", _check)
     check.add_argument("file", nargs="?", metavar="FILE", help="the config file (default: as with run)")
     _add_options(add("probe", "Look at the target once: what is seen, what is not and why.", _probe))
+    presets = add("presets", "List the known servers that there are settings for.", _presets)
+    shown = presets.add_subparsers(title="commands", metavar="COMMAND")
+    show = shown.add_parser("show", help="print a config to start from", description="Print a config to start from.")
+    show.add_argument("name", metavar="NAME", help="as `memory-watchdog presets` lists it")
+    show.set_defaults(command=_show_preset)
     demo = add("demo", "Show it all on a small server that grows: at most a minute.", _demo)
     demo.add_argument("--keep", action="store_true", help="leave server and watchdog running at the end, until Ctrl-C")
     health = add("healthcheck", "Ask the running watchdog whether it is healthy.", _healthcheck)
@@ -150,6 +156,24 @@ def _probe(parsed: argparse.Namespace) -> int:
     from memory_watchdog.probe import probe  # noqa: PLC0415
 
     return EXIT_OK if asyncio.run(probe(config)) else EXIT_FAILED
+
+
+def _presets(_: argparse.Namespace) -> int:
+    from memory_watchdog.preset_files import preset_list  # noqa: PLC0415
+
+    for line in preset_list():
+        print(line)  # noqa: T201
+    return EXIT_OK
+
+
+def _show_preset(parsed: argparse.Namespace) -> int:
+    from memory_watchdog.preset_files import UnknownPreset, starting_config  # noqa: PLC0415
+
+    try:
+        print(starting_config(parsed.name))  # noqa: T201
+    except UnknownPreset as error:
+        return _fail(str(error), EXIT_BAD_CONFIG)
+    return EXIT_OK
 
 
 def _demo(parsed: argparse.Namespace) -> int:

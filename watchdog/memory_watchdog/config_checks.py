@@ -2,7 +2,8 @@
 
 Covers: order and form of thresholds, names used twice, times that undercut each other, keys that need or exclude
 others, JSON that is none.
-Leaves to others: each value by itself (`config_values`), lines and files (`config`).
+Leaves to others: maps and what speaks to foreign servers (`config_mapping_checks`), each value by itself
+(`config_values`), lines and files (`config`).
 
 The checks read the data as written, not the models, so that one wrong value does not hide what is wrong elsewhere. What
 cannot be read is passed over: its own mistake is told already.
@@ -16,22 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from memory_watchdog.config_addresses import URL_FORM, default_target_name, url
-from memory_watchdog.config_errors import KeyPath
+from memory_watchdog.config_errors import KeyPath, Problem
+from memory_watchdog.config_mapping_checks import cleanup_problems, reports_resident, stats_problems
 from memory_watchdog.config_models import ProcessConfig, TargetConfig
 from memory_watchdog.config_values import threshold
 from memory_watchdog.observation import Measure
 from memory_watchdog.quantities import Percent, Size, Threshold, format_seconds, parse_duration
 
 PROCESS_WAYS = tuple(ProcessConfig.model_fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong at a path; `found` is None where the value that stands there says it."""
-
-    path: KeyPath
-    allowed: str
-    found: str | None = None
 
 
 def config_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -75,9 +68,26 @@ def _target_problems(target: Mapping[str, Any], base: KeyPath) -> Iterator[Probl
         yield Problem((*base, "stats"), "nothing where the target has no url")
     if target.get("measure") == Measure.REPORTED and stats is None:
         yield Problem((*base, "measure"), "a measure other than reported where the target has no stats")
+    elif target.get("measure") == Measure.REPORTED and not reports_resident(stats):
+        yield Problem((*base, "measure"), "a measure other than reported where stats.map has no resident")
     yield from _request_problems(stats, (*base, "stats"))
+    yield from stats_problems(stats, (*base, "stats"))
     if isinstance(target.get("levels"), list):
         yield from _level_problems(target["levels"], (*base, "levels"), without_url)
+        for index, level in enumerate(target["levels"]):
+            if isinstance(level, dict):
+                yield from _cleanup_problems(level.get("cleanup"), (*base, "levels", index, "cleanup"), stats)
+
+
+def _cleanup_problems(cleanup: object, path: KeyPath, stats: object) -> Iterator[Problem]:
+    if cleanup == []:
+        yield Problem(path, "at least one request; without the key nothing is sent")
+    requests = enumerate(cleanup) if isinstance(cleanup, list) else [(None, cleanup)]
+    for index, request in requests:
+        if isinstance(request, dict):
+            place = path if index is None else (*path, index)
+            yield from _request_problems(request, place)
+            yield from cleanup_problems(request, place, stats)
 
 
 def _process_problems(process: Mapping[str, Any], path: KeyPath) -> Iterator[Problem]:
@@ -170,7 +180,6 @@ def _level_problems(levels: list[Any], path: KeyPath, without_url: bool) -> Iter
         beneath |= {edge.path[-1]: edge for edge in (enter, leave) if edge is not None}  # type: ignore[misc]
         if without_url and level.get("cleanup") is not None:
             yield Problem((*place, "cleanup"), "nothing where the target has no url")
-        yield from _request_problems(level.get("cleanup"), (*place, "cleanup"))
     yield from _form_problems(edges)
 
 

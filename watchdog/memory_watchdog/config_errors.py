@@ -6,6 +6,7 @@ Leaves to others: finding mistakes (`yaml_lines`, `config_values`, `config_check
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -43,6 +44,15 @@ class Mistake:
         return f"{place}:{key} found {self.found}, allowed: {self.allowed}"
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at a path; `found` is None where the value that stands there says it."""
+
+    path: KeyPath
+    allowed: str
+    found: str | None = None
+
+
 class ConfigError(Exception):
     """Everything that is wrong with the config; its text is one line per mistake."""
 
@@ -53,6 +63,13 @@ class ConfigError(Exception):
 
 class NoConfigError(ConfigError):
     """There is no config at all: neither a file nor options."""
+
+
+def did_you_mean(found: object, known: Iterable[str]) -> str:
+    """The known word that is closest, ready to be appended; nothing where none is close."""
+    # 0.6 takes restart for stats
+    closest = difflib.get_close_matches(found, list(known), 1, cutoff=0.7) if isinstance(found, str) else []
+    return f" (did you mean {closest[0]}?)" if closest else ""
 
 
 def key_text(path: KeyPath) -> str:

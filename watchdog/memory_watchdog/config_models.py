@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from memory_watchdog.config_addresses import ListenAddress, default_target_name
+from memory_watchdog.config_base import Model
+from memory_watchdog.config_mapping import MapConfig, SizeConfig
 from memory_watchdog.config_values import (
     ABSENT,
     Duration,
@@ -33,9 +35,11 @@ from memory_watchdog.config_values import (
     Pid,
     Port,
     Positive,
+    PresetName,
     Regex,
     RequestPath,
     StatsDuration,
+    StatsFormat,
     Text,
     ThresholdValue,
     TickDuration,
@@ -70,39 +74,45 @@ _DEFAULT_LEVELS: tuple[dict[str, Any], ...] = (
 )
 
 
-class Model(BaseModel):
-    """What all parts of the config share."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
 class RequestConfig(Model):
-    """What every request to the server has. Headers stay out of the repr: they may be secret."""
+    """What every request to the server has. Headers stay out of the repr: they may be secret.
+
+    `body` is the key `json`: any JSON value, ABSENT where none is sent.
+    """
 
     headers: Mapping[HeaderName, HeaderValue] = Field(default_factory=dict, repr=False)
     bearer_token_file: FilePath | None = None
+    body: Any = Field(default=ABSENT, alias="json")
 
 
 class StatsConfig(RequestConfig):
-    """Where the server tells its own statistics. Times in seconds."""
+    """Where the server tells its own statistics; without a map in the native form. Times in seconds."""
 
     path: RequestPath = "/memory"
     method: Method = "GET"
     interval: StatsDuration = 15.0
     timeout: Duration = 2.0
+    format: StatsFormat = "json"
+    map: MapConfig | None = None
 
 
 class CleanupConfig(RequestConfig):
-    """One cleanup request. `body` is the key `json`: any JSON value, ABSENT where none is sent."""
+    """One cleanup request. `error` and `claimed` say where its answer has an error, and what it claims."""
 
     path: RequestPath
     method: Method = "POST"
     timeout: Duration = 30.0
-    body: Any = Field(default=ABSENT, alias="json")
+    error: Text | None = None
+    claimed: SizeConfig | None = None
+
+
+def _steps(cleanup: object) -> object:
+    """One request is a list of one; `config` takes the index out of its mistakes again."""
+    return cleanup if isinstance(cleanup, list | tuple) else [cleanup]
 
 
 class LevelConfig(Model):
-    """One level; without cleanup it is shown and nothing is sent."""
+    """One level; without cleanup it is shown and nothing is sent. Several requests are sent in order."""
 
     name: LevelName
     enter: ThresholdValue
@@ -110,7 +120,12 @@ class LevelConfig(Model):
     sustain: DurationOrZero = 0.0
     cooldown: DurationOrZero = 60.0
     min_reclaim: ThresholdValue = Percent(1)
-    cleanup: CleanupConfig | None = None
+    cleanup: Annotated[tuple[CleanupConfig, ...], BeforeValidator(_steps)] | None = None
+
+    @property
+    def cleanup_timeout(self) -> float | None:
+        """How long the whole cleanup may take; None where there is none."""
+        return None if self.cleanup is None else sum(request.timeout for request in self.cleanup)
 
 
 class ProcessConfig(Model):
@@ -161,6 +176,7 @@ class TargetConfig(Model):
 
     url: Url | None = None
     name: Name = Field(default_factory=_default_name)
+    preset: PresetName | None = None
     process: ProcessConfig | None = None
     measure: MeasureValue = Measure.AUTO
     limit: LimitValue = "auto"

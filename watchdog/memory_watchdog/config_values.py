@@ -16,9 +16,10 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import PlainValidator, ValidationInfo
 
 from memory_watchdog.config_addresses import ListenAddress, listen_address, url
-from memory_watchdog.config_errors import HEADER_NAME
+from memory_watchdog.config_errors import HEADER_NAME, did_you_mean
 from memory_watchdog.observation import Measure
 from memory_watchdog.policy.settings import NONE
+from memory_watchdog.preset_files import preset_names
 from memory_watchdog.quantities import (
     DURATION_FORMS,
     PERCENT_FORMS,
@@ -29,6 +30,7 @@ from memory_watchdog.quantities import (
     parse_duration,
     parse_size,
     parse_threshold,
+    parse_unit,
 )
 
 NAME_FORM = "text of 1 to 200 printable characters (a number or yes/no needs quotes)"
@@ -39,6 +41,8 @@ PATH_FORM = "a path that starts with / and has no blanks and no #, such as /memo
 MEASURES = ("auto", "rss", "anon", "pss", "reported")  # unreclaimable comes with the cgroup source
 MAX_SECONDS = 365 * 86400.0  # longer than any use; keeps sums and clocks far from their ends
 MAX_BYTES = 2**63 - 1  # what the kernel and a Prometheus client in Go can hold
+MAX_FACTOR = 1e15
+VALUE_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
 MAX_PID = 2**22  # the kernel's own upper bound
 _HEADER_VALUE = re.compile(r"(?:[!-~](?:[ -~\t]*[!-~])?)?")
 
@@ -202,6 +206,33 @@ def header_value(value: object) -> str:
     return value
 
 
+def unit(value: object) -> int:
+    """How many bytes one is."""
+    return parse_unit(value if isinstance(value, str) else "")
+
+
+def factor(value: object) -> float:
+    """What a number is multiplied with."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < abs(value) <= MAX_FACTOR:
+        raise ValueError("a number that is not 0, such as -1 or 0.5")
+    return value
+
+
+def value_name(value: object) -> str:
+    """The NAME of `{stats.NAME}`."""
+    if not isinstance(value, str) or not re.fullmatch(VALUE_NAME, value):
+        raise ValueError("a name of letters, digits and _, not beginning with a digit")
+    return value
+
+
+def preset(value: object) -> str:
+    """The name of a preset."""
+    known = preset_names()
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(", ".join(known) + did_you_mean(value, known))
+    return value
+
+
 Name = Annotated[str, PlainValidator(name)]
 LevelName = Annotated[str, PlainValidator(level_name)]
 Text = Annotated[str, PlainValidator(text)]
@@ -222,6 +253,11 @@ LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], PlainValidator(choice("debug", "info", "warning", "error"))
 ]
 LogFormat = Annotated[Literal["logfmt", "json"], PlainValidator(choice("logfmt", "json"))]
+StatsFormat = Annotated[Literal["json", "prometheus"], PlainValidator(choice("json", "prometheus"))]
+Unit = Annotated[int, PlainValidator(unit)]
+Factor = Annotated[float, PlainValidator(factor)]
+ValueName = Annotated[str, PlainValidator(value_name)]
+PresetName = Annotated[str, PlainValidator(preset)]
 Method = Annotated[str, PlainValidator(choice("GET", "POST", "PUT", "PATCH", "DELETE"))]
 HeaderName = Annotated[str, PlainValidator(header_name)]
 HeaderValue = Annotated[str, PlainValidator(header_value)]

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Mapping, Sequence
 
-from memory_watchdog.actions.http import clean_up
+from memory_watchdog.actions.http import CleanupRequest, needed_statistics
+from memory_watchdog.actions.steps import clean_up_in_steps
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
 from memory_watchdog.http_client import TargetClient
-from memory_watchdog.observation import Measure, OutcomeKind, Reading, Unavailable
-from memory_watchdog.parts import cleanup_requests, finder_of
+from memory_watchdog.observation import Measure, OutcomeKind, Reading, Scalar, Unavailable
+from memory_watchdog.parts import cleanup_requests, finder_of, statistics_source
 from memory_watchdog.quantities import format_bytes, format_seconds
 from memory_watchdog.sources.process import measured
 from memory_watchdog.sources.view import ProcessView
@@ -35,8 +37,9 @@ async def clean_up_directly(target: TargetConfig, level: str | None, reason: str
     view, client = ProcessView(finder_of(target)), TargetClient(target.url)
     try:
         before = await _used(view)
-        values = Placeholders(f"direct-{uuid.uuid4().hex[:12]}", reason, chosen)
-        outcome = await clean_up(client, requests[chosen], values)
+        statistics = await _statistics(target, client, requests[chosen])
+        values = Placeholders(f"direct-{uuid.uuid4().hex[:12]}", reason, chosen, statistics=statistics)
+        outcome = await clean_up_in_steps(client, requests[chosen], values)
         took = format_seconds(outcome.duration_seconds)
         if outcome.kind is not OutcomeKind.DONE:
             return False, f"cleanup at level {chosen} failed after {took}: {outcome.reason}: {outcome.detail}"
@@ -51,6 +54,17 @@ async def clean_up_directly(target: TargetConfig, level: str | None, reason: str
     reclaimed = format_bytes(max(0, before - low))
     change = f"used {format_bytes(before)} -> {format_bytes(low)}"
     return True, f"cleanup at level {chosen} answered in {took}{claim}; {reclaimed} reclaimed ({change})"
+
+
+async def _statistics(
+    target: TargetConfig, client: TargetClient, requests: Sequence[CleanupRequest]
+) -> Mapping[str, Scalar]:
+    """The values that the requests are filled in with; not asked for where they need none."""
+    source = statistics_source(target, client)
+    if source is None or not any(needed_statistics(request) for request in requests):
+        return {}
+    reading = await source.read(Clock().boottime)
+    return {} if isinstance(reading.report, Unavailable) else reading.report.values
 
 
 async def _used(view: ProcessView) -> Reading:

@@ -95,6 +95,7 @@ class Snapshot:
     trough_bytes: int | None
     tick_duration_seconds: float | None
     counters: Counters
+    preset: str | None = None
 
 
 class TargetLedger:
@@ -112,15 +113,17 @@ class TargetLedger:
         self._seen_wall: float | None = None
         self._standing = Standing()
         self._process_view = "none"
+        self._preset: str | None = None
         self._start_time_seconds: float | None = None
         self._statistics: Statistics | None = None
         self._trough_bytes: int | None = None
         self._tick_duration_seconds: float | None = None
         self._settling = False
 
-    def know(self, levels: list[str], sending: list[str], *, statistics: bool) -> None:
+    def know(self, levels: list[str], sending: list[str], *, statistics: bool, preset: str | None = None) -> None:
         """Which levels there are, and which of them send: their counters exist, those of others do not."""
         with self._lock:
+            self._preset = preset
             self.counters.forget_levels_but(levels)
             self.counters.know(levels, sending, statistics=statistics)
 
@@ -257,6 +260,7 @@ class TargetLedger:
                 trough_bytes=self._trough_bytes,
                 tick_duration_seconds=self._tick_duration_seconds,
                 counters=self.counters.copy(),
+                preset=self._preset,
             )
 
     def samples(self) -> tuple[Sample, ...]:

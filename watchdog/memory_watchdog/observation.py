@@ -9,7 +9,8 @@ Times named `…_at` are CLOCK_BOOTTIME in seconds: they go on during suspend an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -125,15 +126,20 @@ class Component:
     expirations: int | None = None
 
 
+Scalar = str | int | float | bool
+"""A value of the server's that is only handed back to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """One answer of the server's statistics."""
+    """One answer of the server's statistics. `values` are for `{stats.NAME}` in a cleanup; none of them is unknown."""
 
     answered_at: float
     resident_bytes: int | None = None
     allocator_free_bytes: int | None = None
     start_time_seconds: float | None = None
     components: tuple[Component, ...] = ()
+    values: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

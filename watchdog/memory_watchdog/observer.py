@@ -7,6 +7,7 @@ Leaves to others: each source (`sources`), what follows from an observation (`wa
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from memory_watchdog.clock import Clock
@@ -21,6 +22,7 @@ from memory_watchdog.observation import (
     ProcessMemory,
     Reading,
     Reason,
+    Scalar,
     ServerReport,
     Unavailable,
 )
@@ -129,6 +131,10 @@ class Observer:
             report=self._statistics.report,
             server_answered_at=None if self._client is None else self._client.last_answered_at,
         )
+
+    async def statistics_values(self, names: Collection[str]) -> Mapping[str, Scalar]:
+        """What a cleanup is filled in with; read now where one of `names` is not known yet."""
+        return await self._statistics.values_with(names)
 
     def process_view(self, seen: Observation) -> str:
         """Through what the target is seen, as a label."""

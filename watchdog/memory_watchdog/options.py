@@ -50,6 +50,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("config.file", None, "the config file (default: memory-watchdog.yaml here, then in /etc)", is_path=True),
     _target("name", "name of the target (default: host:port of its url)"),
     _target("url", "base url of the server: http://127.0.0.1:8081, or unix:/path"),
+    _target("preset", "settings for a known server: memory-watchdog presets lists them"),
     _target("port", "find the server by the port it listens on", in_process=True),
     _target("pid", "find the server by its pid", in_process=True),
     _target("pid-file", "find the server by its pid file", in_process=True, is_path=True),

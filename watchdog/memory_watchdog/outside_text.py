@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -24,6 +24,7 @@ HEADER_CHARACTERS = 500
 LARGEST_COUNT = 2**63 - 1
 """Nothing that is counted is larger, and a float can still hold it; a larger number would break a counter."""
 
+_SECRET_KEY = re.compile(r"passw|passphrase|secret|token|credential|api_?key", re.IGNORECASE)
 _PIECE_SEPARATORS = re.compile(r"[\s;,=:]+")
 
 
@@ -57,6 +58,18 @@ def secrets_in(headers: Mapping[str, str], more: Iterable[str] = ()) -> tuple[st
         if pieces[0].lower() == "basic":
             found |= _basic_credentials(value.strip()[len("basic") :])
     return tuple(sorted(found, key=len, reverse=True))
+
+
+def secret_texts(body: Json, *, secret: bool = False) -> Iterator[str]:
+    """Texts in a body under a key such as `password` or `api_key`: servers repeat a body that they refuse."""
+    if isinstance(body, str) and secret:
+        yield body
+    elif isinstance(body, list):
+        for element in body:
+            yield from secret_texts(element, secret=secret)
+    elif isinstance(body, dict):
+        for key, value in body.items():
+            yield from secret_texts(value, secret=secret or _SECRET_KEY.search(key) is not None)
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """From a target's config to the parts that it is made of.
 
 Covers: which finder, which ladder settings, which requests a config means.
-Leaves to others: what is allowed in a config (`config`), what the parts do.
+Leaves to others: maps (`parts_mapping`), what is allowed in a config (`config`), what the parts do.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from memory_watchdog.actions.http import CleanupRequest
-from memory_watchdog.config import ABSENT, LevelConfig, TargetConfig
+from memory_watchdog.config import ABSENT, CleanupConfig, LevelConfig, TargetConfig
+from memory_watchdog.expressions import compile_expression
 from memory_watchdog.http_client import TargetClient
+from memory_watchdog.parts_mapping import size_in_json, statistics_map
 from memory_watchdog.policy.settings import LadderSettings, LevelSettings
 from memory_watchdog.sources.discovery import (
     ByCgroup,
@@ -23,7 +25,7 @@ from memory_watchdog.sources.discovery import (
     ByUrl,
     Finder,
 )
-from memory_watchdog.sources.stats import StatisticsSource
+from memory_watchdog.sources.stats import StatisticsBody, StatisticsSource
 
 
 def ladder_settings(target: TargetConfig) -> LadderSettings:
@@ -49,7 +51,7 @@ def _level_settings(level: LevelConfig) -> LevelSettings:
         sustain_seconds=level.sustain,
         cooldown_seconds=level.cooldown,
         min_reclaim=level.min_reclaim,
-        cleanup_timeout_seconds=None if level.cleanup is None else level.cleanup.timeout,
+        cleanup_timeout_seconds=level.cleanup_timeout,
     )
 
 
@@ -89,32 +91,41 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def cleanup_requests(target: TargetConfig) -> dict[str, CleanupRequest]:
-    """By level, what is sent there."""
+def cleanup_requests(target: TargetConfig) -> dict[str, tuple[CleanupRequest, ...]]:
+    """By level, what is sent there, in order."""
     return {
-        level.name: CleanupRequest(
-            path=level.cleanup.path,
-            method=level.cleanup.method,
-            timeout_seconds=level.cleanup.timeout,
-            has_body=level.cleanup.body is not ABSENT,
-            body=None if level.cleanup.body is ABSENT else level.cleanup.body,
-            headers=level.cleanup.headers,
-            token_file=level.cleanup.bearer_token_file,
-        )
+        level.name: tuple(_cleanup_request(request) for request in level.cleanup)
         for level in target.levels
         if level.cleanup is not None
     }
 
 
+def _cleanup_request(request: CleanupConfig) -> CleanupRequest:
+    return CleanupRequest(
+        path=request.path,
+        method=request.method,
+        timeout_seconds=request.timeout,
+        has_body=request.body is not ABSENT,
+        body=None if request.body is ABSENT else request.body,
+        headers=request.headers,
+        token_file=request.bearer_token_file,
+        error=None if request.error is None else compile_expression(request.error),
+        claimed=size_in_json(request.claimed),
+    )
+
+
 def statistics_source(target: TargetConfig, client: TargetClient | None) -> StatisticsSource | None:
     """Where the server's statistics are read; None where it has none."""
-    if target.stats is None or client is None:
+    stats = target.stats
+    if stats is None or client is None:
         return None
     return StatisticsSource(
         client=client,
-        path=target.stats.path,
-        method=target.stats.method,
-        timeout_seconds=target.stats.timeout,
-        headers=target.stats.headers,
-        token_file=target.stats.bearer_token_file,
+        path=stats.path,
+        method=stats.method,
+        timeout_seconds=stats.timeout,
+        headers=stats.headers,
+        token_file=stats.bearer_token_file,
+        body=None if stats.body is ABSENT else StatisticsBody(stats.body),
+        mapping=statistics_map(stats),
     )

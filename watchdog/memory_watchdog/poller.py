@@ -6,12 +6,16 @@ Leaves to others: one reading (`stats`), when one is wanted (`watcher`).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 
 from memory_watchdog.clock import Clock
 from memory_watchdog.ledger import Statistics, TargetLedger
-from memory_watchdog.observation import Reading, Reason, ServerReport, Unavailable
+from memory_watchdog.observation import Reading, Reason, Scalar, ServerReport, Unavailable
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.sources.stats import StatisticsSource
+
+MIN_SECONDS = 1.0
+"""Statistics are never read more often than once a second."""
 
 
 class StatisticsPoller:
@@ -25,9 +29,17 @@ class StatisticsPoller:
         self._reading = asyncio.Lock()
         self._asked_at = float("-inf")
         self._last_success_wall: float | None = None
+        # For `{stats.NAME}`: of the last good reading, since a busy server is the one that needs a cleanup.
+        self.values: Mapping[str, Scalar] = {}
         self.report: ServerReport | Unavailable = Unavailable(
             Reason.NOT_CONFIGURED if source is None else Reason.PENDING
         )
+
+    async def values_with(self, names: Collection[str]) -> Mapping[str, Scalar]:
+        """The values; read now where one of `names` is not known: the first reading may not have come yet."""
+        if not self.values.keys() >= set(names):
+            await self.refresh(max_age=MIN_SECONDS)
+        return self.values
 
     def reported(self) -> Reading:
         """What the server says it uses."""
@@ -57,6 +69,7 @@ class StatisticsPoller:
                 self._reporter.statistics_failed(reading.report)
             else:
                 self._last_success_wall = self._clock.wall()
+                self.values = reading.report.values
             report = None if isinstance(reading.report, Unavailable) else reading.report
             self._ledger.statistics_read(
                 Statistics(failure is None, reading.duration_seconds, report, self._last_success_wall), failure

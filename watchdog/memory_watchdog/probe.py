@@ -128,10 +128,11 @@ def _rows(target: TargetConfig, look: Look) -> Iterator[Row]:
         yield from _memory_rows(look.memory, look.proportional)
     yield _limit_row(target, look)
     yield from _used_rows(target, look)
-    yield from _statistics_rows(look.statistics)
+    yield from _statistics_rows(look.statistics, mapped=target.stats is not None and target.stats.map is not None)
     for level in target.levels:
-        if level.cleanup is not None:
-            said = f"{level.cleanup.method} {level.cleanup.path}, at most {format_seconds(level.cleanup.timeout)}"
+        if level.cleanup is not None and level.cleanup_timeout is not None:
+            steps = ", then ".join(f"{request.method} {request.path}" for request in level.cleanup)
+            said = f"{steps}, at most {format_seconds(level.cleanup_timeout)}"
             yield Row(f"cleanup {level.name}", said, "config", "probe never sends it")
 
 
@@ -210,26 +211,30 @@ def _used_rows(target: TargetConfig, look: Look) -> Iterator[Row]:
         yield Row(f"level {level.name}", text, "config")
 
 
-def _statistics_rows(statistics: StatisticsReading | None) -> Iterator[Row]:
+def _statistics_rows(statistics: StatisticsReading | None, *, mapped: bool) -> Iterator[Row]:
     if statistics is None:
         yield Row("statistics", "none", "config", "set url (and stats) to see the server's caches")
         return
     took = format_seconds(statistics.duration_seconds)
     report = statistics.report
     if isinstance(report, Unavailable):
-        yield Row("statistics", f"unknown: {report}", f"HTTP, {took}", _statistics_advice(report.reason))
+        yield Row("statistics", f"unknown: {report}", f"HTTP, {took}", _statistics_advice(report.reason, mapped=mapped))
         return
     assert isinstance(report, ServerReport), "a report or the reason why not"
     yield Row("statistics", f"{len(report.components)} components", f"HTTP, {took}")
     if report.resident_bytes is not None:
         yield Row("reported by the server", format_bytes(report.resident_bytes), "HTTP")
+    if report.allocator_free_bytes is not None:
+        yield Row("free in its allocator", format_bytes(report.allocator_free_bytes), "HTTP")
     for component in report.components:
         size = "" if component.bytes is None else format_bytes(component.bytes)
         items = "" if component.items is None else f"{component.items} items"
         yield Row(f"component {component.name}", ", ".join(filter(None, (size, items))), "HTTP")
+    for name, value in report.values.items():
+        yield Row(f"value {name}", one_line(str(value), 80), "HTTP")
 
 
-def _statistics_advice(reason: Reason) -> str:
+def _statistics_advice(reason: Reason, *, mapped: bool) -> str:
     match reason:
         case Reason.CONNECTION:
             return "is the server running, and is url right?"
@@ -238,5 +243,7 @@ def _statistics_advice(reason: Reason) -> str:
         case Reason.HTTP_STATUS:
             return "set stats.path to where the server tells its statistics, and bearer_token_file if it wants one"
         case Reason.INVALID:
-            return "the server speaks something else than the native contract"
+            if mapped:
+                return "the answer is another than stats.map expects"
+            return "it does not speak the native contract: take a preset (memory-watchdog presets) or write a stats.map"
     return ""

@@ -14,11 +14,12 @@ SIZE_FORMS = "a size such as 512MiB, 8GiB (powers of 1024) or 8GB (powers of 100
 PERCENT_FORMS = "a percentage above 0% and at most 100%, such as 75%"
 DURATION_FORMS = "a duration such as 100ms, 5s, 1h30m"
 
-_SIZE_UNITS = {"B": 1} | {
+_SIZE_UNITS: dict[str, int] = {"B": 1} | {
     prefix + suffix: base**power
     for suffix, base in (("B", 1000), ("iB", 1024))
     for power, prefix in enumerate("KMGTP", start=1)
 }
+UNIT_FORMS = ", ".join(sorted(_SIZE_UNITS, key=lambda unit: (_SIZE_UNITS[unit], unit)))
 _SIZE_UNITS["kB"] = 1000  # the SI spelling
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -72,6 +73,16 @@ def parse_size(text: str) -> Size:
     if not math.isfinite(count):  # four hundred digits
         raise ValueError(SIZE_FORMS)
     return Size(int(count))
+
+
+def parse_unit(text: str) -> int:
+    """How many bytes one `MiB` is.
+
+    Raises ValueError, whose text says what is allowed.
+    """
+    if text not in _SIZE_UNITS:
+        raise ValueError(UNIT_FORMS)
+    return _SIZE_UNITS[text]
 
 
 def parse_percent(text: str) -> Percent:

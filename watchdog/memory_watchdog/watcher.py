@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from memory_watchdog.actions.http import CleanupRequest, clean_up
+from memory_watchdog.actions.http import CleanupRequest, needed_statistics
+from memory_watchdog.actions.steps import clean_up_in_steps
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
@@ -29,11 +30,9 @@ from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, P
 from memory_watchdog.policy.interval import next_interval
 from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
+from memory_watchdog.poller import MIN_SECONDS
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.state_file import TargetState
-
-MIN_REPORTED_SECONDS = 1.0
-"""Statistics are never read more often than once a second."""
 
 STALLED_INTERVALS = 10
 STALLED_AT_LEAST_SECONDS = 30.0
@@ -80,7 +79,9 @@ class Watcher:
 
     def _make_known(self) -> None:
         levels = [level.name for level in self.target.levels]
-        self.ledger.know(levels, list(self._requests), statistics=self.target.stats is not None)
+        self.ledger.know(
+            levels, list(self._requests), statistics=self.target.stats is not None, preset=self.target.preset
+        )
 
     def state(self) -> TargetState:
         """What a restarted watchdog must know of this target."""
@@ -220,7 +221,7 @@ class Watcher:
                 self._changed()
         return decision
 
-    async def _act(self, decision: Decision, client: TargetClient, request: CleanupRequest) -> None:
+    async def _act(self, decision: Decision, client: TargetClient, requests: Sequence[CleanupRequest]) -> None:
         """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
         self._reporter.decided(decision)
         await self._save()
@@ -229,8 +230,9 @@ class Watcher:
             reason=decision.reason,
             level=decision.level,
             target_bytes=decision.target_bytes,
+            statistics=await self._observer.statistics_values(set().union(*map(needed_statistics, requests))),
         )
-        outcome = await clean_up(client, request, values)
+        outcome = await clean_up_in_steps(client, requests, values)
         self._reporter.answered(decision, outcome)
         self._step(outcome)
         self._wake.set()
@@ -273,7 +275,7 @@ class Watcher:
 
     def _reported_interval(self) -> float:
         stats, longest = self.target.stats, self._longest_interval()
-        return max(MIN_REPORTED_SECONDS, longest if stats is None else min(longest, stats.interval))
+        return max(MIN_SECONDS, longest if stats is None else min(longest, stats.interval))
 
     def _interval(self) -> float:
         """Seconds until the next tick."""

@@ -1,29 +1,37 @@
 """The cleanup request over HTTP: build it, send it once, judge the answer.
 
-Covers: filling in, the native answer (an error inside a 200, what the server claims to have reclaimed).
-Leaves to others: whether and when to ask (`policy`), the wire (`http_client`), whether it helped (`policy.efficacy`).
+Covers: filling in, the native answer (an error inside a 200, what the server claims to have reclaimed), and where the
+config says that these stand in another server's answer.
+Leaves to others: several requests in order (`actions.steps`), whether and when to ask (`policy`), the wire
+(`http_client`), whether it helped (`policy.efficacy`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memory_watchdog.actions.template import Dropped, Placeholders, fill_headers, fill_json
+from memory_watchdog.actions.template import Dropped, Placeholders, fill_headers, fill_json, statistics_in
+from memory_watchdog.expressions import Expression, Quantity
 from memory_watchdog.http_client import Answer, Failure, TargetClient
-from memory_watchdog.observation import Outcome, OutcomeKind, Reason
-from memory_watchdog.outside_text import LARGEST_COUNT, Json, parse_json
+from memory_watchdog.observation import Outcome, OutcomeKind, Reason, Unavailable
+from memory_watchdog.outside_text import LARGEST_COUNT, Json, parse_json, secret_texts
+from memory_watchdog.worker import Worker
 
-_SECRET_KEY = re.compile(r"passw|passphrase|secret|token|credential|api_?key", re.IGNORECASE)
+READING_SECONDS = 2.0
+"""For looking up `error` and `claimed` in an answer of a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupRequest:
-    """What the config says of a cleanup. `body` counts only with `has_body`: null is a body too."""
+    """What the config says of a cleanup. `body` counts only with `has_body`: null is a body too.
+
+    `error` finds what must not be in the answer, `claimed` what the server says it has reclaimed; without either the
+    answer is read as the wire contract has it.
+    """
 
     path: str
     method: str = "POST"
@@ -32,6 +40,8 @@ class CleanupRequest:
     body: Json = None
     headers: Mapping[str, str] = field(default_factory=dict)
     token_file: Path | None = None
+    error: Expression | None = None
+    claimed: Quantity | None = None
 
 
 async def clean_up(
@@ -46,6 +56,8 @@ async def clean_up(
     def outcome(kind: OutcomeKind, reason: Reason | None = None, detail: str = "", claim: int | None = None) -> Outcome:
         return Outcome(values.request_id, kind, time.monotonic() - started, reason, detail, claim)
 
+    if missing := unknown_statistics(request, values):
+        return outcome(OutcomeKind.UNREACHED, Reason.NOT_SENT, missing)
     try:
         body = _body(request, values)
     except (TypeError, ValueError, RecursionError) as error:
@@ -58,12 +70,30 @@ async def clean_up(
         headers=fill_headers(request.headers, values),
         body=body,
         token_file=request.token_file,
-        secrets=tuple(_secret_texts(request.body)),
+        secrets=tuple(secret_texts(request.body)),
         now=now,
     )
     if isinstance(answer, Failure):
         return outcome(*_judge_failure(answer))
-    return outcome(*_judge(answer))
+    if request.error is None and request.claimed is None:
+        return outcome(*_judge(answer, request))
+    judged = await Worker().run(READING_SECONDS, _judge, answer, request)
+    if isinstance(judged, Unavailable):
+        # it answered 2xx, and what it says in so long an answer stays unknown
+        return outcome(OutcomeKind.DONE, None, judged.detail)
+    return outcome(*judged)
+
+
+def needed_statistics(request: CleanupRequest) -> set[str]:
+    """Every NAME of a `{stats.NAME}` in the request."""
+    templates = [request.body if request.has_body else None, *request.headers.values()]
+    return {name for template in templates for name in statistics_in(template)}
+
+
+def unknown_statistics(request: CleanupRequest, values: Placeholders) -> str:
+    """Which value the request needs and the statistics have not told; empty if it has all."""
+    names = needed_statistics(request) - values.statistics.keys()
+    return f"not known from the statistics: {', '.join(sorted(names))}" if names else ""
 
 
 def _body(request: CleanupRequest, values: Placeholders) -> bytes | None:
@@ -83,18 +113,34 @@ def _judge_failure(failure: Failure) -> tuple[OutcomeKind, Reason | None, str]:
     return kind, failure.reason, failure.detail
 
 
-def _judge(answer: Answer) -> tuple[OutcomeKind, Reason | None, str, int | None]:
-    """A 2xx answer. One that is empty, no JSON, or no object says nothing beyond its status."""
+Judgement = tuple[OutcomeKind, Reason | None, str, int | None]
+
+
+def _judge(answer: Answer, request: CleanupRequest) -> Judgement:
+    """A 2xx answer. One that is empty or no JSON says nothing beyond its status."""
     try:
         content = parse_json(answer.body)
     except ValueError:
         return OutcomeKind.DONE, None, "", None
-    if not isinstance(content, dict):
-        return OutcomeKind.DONE, None, "", None
-    claim = _claimed_bytes(content.get("reclaimed_bytes"))
-    if errors := list(_errors(content)):
+    claim, note = _claim(content, request.claimed)
+    if request.error is None:
+        errors = list(_errors(content))
+    else:
+        found = request.error.find(content)
+        if isinstance(found, Unavailable):
+            return OutcomeKind.FAILED, Reason.INVALID, answer.detail(f"error: {found.detail}"), claim
+        errors = [] if found is None or found == [] else [_error_text(found)]  # [] is a projection that found nothing
+    if errors:
         return OutcomeKind.FAILED, Reason.ERROR_IN_ANSWER, answer.detail("; ".join(errors)), claim
-    return OutcomeKind.DONE, None, "", claim
+    return OutcomeKind.DONE, None, answer.detail(note), claim
+
+
+def _claim(content: Json, claimed: Quantity | None) -> tuple[int | None, str]:
+    """What the server says it has reclaimed, and what is wrong with that. It is never believed, so it fails nothing."""
+    if claimed is None:
+        return _claimed_bytes(content.get("reclaimed_bytes")) if isinstance(content, dict) else None, ""
+    found = claimed.read(content, "claimed")
+    return (None, found.detail) if isinstance(found, Unavailable) else (found, "")
 
 
 def _claimed_bytes(value: Json) -> int | None:
@@ -104,8 +150,10 @@ def _claimed_bytes(value: Json) -> int | None:
     return int(value) if 0 <= value <= LARGEST_COUNT else None  # NaN compares false
 
 
-def _errors(content: dict[str, Json]) -> Iterator[str]:
-    """What the answer calls an error: anything but null, an empty text included."""
+def _errors(content: Json) -> Iterator[str]:
+    """What a native answer calls an error: anything but null, an empty text included."""
+    if not isinstance(content, dict):
+        return
     if content.get("error") is not None:
         yield _error_text(content["error"])
     components = content.get("components")
@@ -116,7 +164,7 @@ def _errors(content: dict[str, Json]) -> Iterator[str]:
             yield f"{label}: {_error_text(component['error'])}"
 
 
-def _error_text(error: Json) -> str:
+def _error_text(error: object) -> str:
     if isinstance(error, dict) and isinstance(error.get("message"), str):
         error = error["message"]
     if isinstance(error, str):
@@ -125,15 +173,3 @@ def _error_text(error: Json) -> str:
         return json.dumps(error)
     except RecursionError:
         return "an error that is nested too deeply"
-
-
-def _secret_texts(body: Json, *, secret: bool = False) -> Iterator[str]:
-    """Texts in the body under a key such as `password` or `api_key`: servers repeat a body that they refuse."""
-    if isinstance(body, str) and secret:
-        yield body
-    elif isinstance(body, list):
-        for element in body:
-            yield from _secret_texts(element, secret=secret)
-    elif isinstance(body, dict):
-        for key, value in body.items():
-            yield from _secret_texts(value, secret=secret or _SECRET_KEY.search(key) is not None)

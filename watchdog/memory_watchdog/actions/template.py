@@ -1,4 +1,4 @@
-"""Fill what a cleanup request leaves open: `{request_id}`, `{reason}`, `{level}`, `{target_bytes}`.
+"""Fill what a cleanup request leaves open: `{request_id}`, `{reason}`, `{level}`, `{target_bytes}`, `{stats.NAME}`.
 
 Covers: JSON values and header values; any other brace stays as it is.
 Leaves to others: sending (`actions.http`); which templates a config may hold.
@@ -8,27 +8,36 @@ Every value is put in once: a reason that contains `{level}` is not filled again
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
+from memory_watchdog.observation import Scalar
 from memory_watchdog.outside_text import Json, header_text
 
-_PLACEHOLDER = re.compile(r"\{(request_id|reason|level|target_bytes)\}")
+_STATISTICS = "stats."
+_PLACEHOLDER = re.compile(r"\{(request_id|reason|level|target_bytes|stats\.[A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholders:
-    """What is put in. `target_bytes` is what would have to go, None where that is not known."""
+    """What is put in. `target_bytes` is what would have to go, None where that is not known.
+
+    `statistics` are the values of the server's own statistics; one that is unknown is not there.
+    """
 
     request_id: str
     reason: str
     level: str
     target_bytes: int | None = None
+    statistics: Mapping[str, Scalar] = field(default_factory=dict)
 
-    def value_of(self, name: str) -> str | int | None:
+    def value_of(self, name: str) -> Scalar | None:
         """The value of one placeholder; None is unknown."""
+        if name.startswith(_STATISTICS):
+            return self.statistics.get(name.removeprefix(_STATISTICS))
         known: dict[str, str | int | None] = {
             "request_id": self.request_id,
             "reason": self.reason,
@@ -45,6 +54,17 @@ class Dropped(Enum):
 
 
 DROPPED = Dropped.DROPPED
+
+
+def statistics_in(template: Json) -> Iterator[str]:
+    """Every NAME of a `{stats.NAME}` in the texts of `template`; keys are left alone."""
+    if isinstance(template, str):
+        for match in _PLACEHOLDER.finditer(template):
+            if match[1].startswith(_STATISTICS):
+                yield match[1].removeprefix(_STATISTICS)
+    elif isinstance(template, list | dict):
+        for part in template.values() if isinstance(template, dict) else template:
+            yield from statistics_in(part)
 
 
 def fill_json(template: Json, values: Placeholders) -> Json | Dropped:
@@ -73,19 +93,24 @@ def fill_headers(templates: Mapping[str, str], values: Placeholders) -> dict[str
     for name, template in templates.items():
         if _holds_unknown(template, values):
             continue
-        headers[name] = _PLACEHOLDER.sub(lambda match: header_text(str(values.value_of(match[1]))), template)
+        headers[name] = _PLACEHOLDER.sub(lambda match: header_text(_text(values.value_of(match[1]))), template)
     if not any(name.lower() == "x-request-id" for name in headers):
         headers["X-Request-Id"] = header_text(values.request_id)
     return headers
 
 
-def _fill_text(template: str, values: Placeholders) -> str | int | Dropped:
+def _text(value: Scalar | None) -> str:
+    """A value inside a text, as JSON writes it: `true`, not `True`."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _fill_text(template: str, values: Placeholders) -> Scalar | Dropped:
     if whole := _PLACEHOLDER.fullmatch(template):
         value = values.value_of(whole[1])
         return DROPPED if value is None else value
     if _holds_unknown(template, values):
         return DROPPED
-    return _PLACEHOLDER.sub(lambda match: str(values.value_of(match[1])), template)
+    return _PLACEHOLDER.sub(lambda match: _text(values.value_of(match[1])), template)
 
 
 def _holds_unknown(template: str, values: Placeholders) -> bool:

@@ -1,13 +1,14 @@
-"""The server's own statistics over HTTP, in the native form of the wire contract.
+"""The server's own statistics over HTTP.
 
-Covers: asking, reading the answer, refusing what is no statistics, at most 64 components.
-Leaves to others: other servers' forms (`sources.mapping`), how often to ask (`watcher`), the wire (`http_client`).
+Covers: asking, reading the native form of the wire contract, mapping another form beside the loop.
+Leaves to others: what a map means (`sources.mapping`), how often to ask (`watcher`), the wire (`http_client`).
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -17,13 +18,20 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from memory_watchdog.http_client import Failure, TargetClient
 from memory_watchdog.observation import Component, Reason, ServerReport, Unavailable
-from memory_watchdog.outside_text import LARGEST_COUNT, describe, label_text, one_line, parse_json
+from memory_watchdog.outside_text import (
+    LARGEST_COUNT,
+    Json,
+    describe,
+    label_text,
+    one_line,
+    parse_json,
+    secret_texts,
+)
+from memory_watchdog.sources.components import MAX_COMPONENTS, first_repeated, fold
+from memory_watchdog.sources.mapping import StatisticsMap, map_statistics
+from memory_watchdog.worker import Worker
 
-MAX_COMPONENTS = 64
-"""Each is a label value on nine metrics."""
-
-OTHER = "other"
-"""The name under which the components beyond that are added up."""
+__all__ = ["MAX_COMPONENTS", "StatisticsBody", "StatisticsReading", "StatisticsSource", "fold", "parse_statistics"]
 
 COUNT_FORM = f"a whole number from 0 to {LARGEST_COUNT}"
 
@@ -37,8 +45,15 @@ class StatisticsReading:
     answered_at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class StatisticsBody:
+    """What is sent with the question: any JSON, null included, as the config has it."""
+
+    content: Json
+
+
 class StatisticsSource:
-    """Asks one address. `client` belongs to the caller."""
+    """Asks one address. `client` belongs to the caller. Without `mapping` the answer is in the native form."""
 
     def __init__(
         self,
@@ -49,6 +64,8 @@ class StatisticsSource:
         timeout_seconds: float = 2.0,
         headers: Mapping[str, str] | None = None,
         token_file: Path | None = None,
+        body: StatisticsBody | None = None,
+        mapping: StatisticsMap | None = None,
     ) -> None:
         self._client = client
         self._path = path
@@ -56,6 +73,14 @@ class StatisticsSource:
         self._timeout_seconds = timeout_seconds
         self._headers = dict(headers or {})
         self._token_file = token_file
+        self._body = None if body is None else json.dumps(body.content, allow_nan=False).encode()
+        self._secrets = () if body is None else tuple(secret_texts(body.content))
+        self._mapping = mapping
+        self._worker = Worker()
+        accepts = any(name.lower() == "accept" for name in self._headers)
+        if mapping is not None and mapping.metrics is not None and not accepts:
+            # our own Accept prefers JSON, and some servers would follow it
+            self._headers["Accept"] = "text/plain; version=0.0.4, */*;q=0.1"
 
     async def read(self, now: Callable[[], float]) -> StatisticsReading:
         """Ask once; `now` tells when the answer came. Raises nothing but CancelledError."""
@@ -65,16 +90,24 @@ class StatisticsSource:
             self._path,
             timeout_seconds=self._timeout_seconds,
             headers=self._headers,
+            body=self._body,
             token_file=self._token_file,
+            secrets=self._secrets,
             now=now,
         )
-        duration_seconds = time.monotonic() - started
         if isinstance(answer, Failure):
+            duration_seconds = time.monotonic() - started
             return StatisticsReading(Unavailable(answer.reason, answer.detail), duration_seconds, answer.answered_at)
-        report = parse_statistics(answer.body, answer.answered_at)
+        if self._mapping is None:
+            report = parse_statistics(answer.body, answer.answered_at)
+        else:
+            # a megabyte takes up to a second, and the loop has other targets
+            report = await self._worker.run(
+                self._timeout_seconds, map_statistics, self._mapping, answer.body, answer.answered_at
+            )
         if isinstance(report, Unavailable):
             report = Unavailable(report.reason, answer.detail(report.detail))
-        return StatisticsReading(report, duration_seconds, answer.answered_at)
+        return StatisticsReading(report, time.monotonic() - started, answer.answered_at)
 
 
 def parse_statistics(body: bytes, answered_at: float) -> ServerReport | Unavailable:
@@ -86,7 +119,7 @@ def parse_statistics(body: bytes, answered_at: float) -> ServerReport | Unavaila
     except ValueError as error:
         return Unavailable(Reason.INVALID, one_line(str(error)))
     components = tuple(Component(**dict(component)) for component in answer.components or ())
-    if twice := _first_repeated(component.name for component in components):
+    if twice := first_repeated(component.name for component in components):
         return Unavailable(Reason.INVALID, one_line(f"components: the name {twice!r} stands there twice"))
     process = answer.process or _Process()
     return ServerReport(
@@ -96,39 +129,6 @@ def parse_statistics(body: bytes, answered_at: float) -> ServerReport | Unavaila
         start_time_seconds=process.start_time_seconds,
         components=fold(components),
     )
-
-
-def fold(components: Sequence[Component]) -> tuple[Component, ...]:
-    """At most 64 components: of more, the first keep their names, bytes and items of the rest are added up as `other`.
-
-    A component that is itself called `other` is added to the rest. Of a sum only what is known counts: it is what the
-    components report. Counters are not added up: their sum would jump whenever the order changes.
-    """
-    if len(components) <= MAX_COMPONENTS:
-        return tuple(components)
-    kept = [component for component in components if component.name != OTHER][: MAX_COMPONENTS - 1]
-    names = {component.name for component in kept}
-    rest = [component for component in components if component.name not in names]
-    other = Component(
-        OTHER,
-        bytes=_sum(component.bytes for component in rest),
-        items=_sum(component.items for component in rest),
-    )
-    return (*kept, other)
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return min(sum(known), LARGEST_COUNT) if known else None
-
-
-def _first_repeated(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
 
 
 def _invalid(allowed: str) -> PydanticCustomError:

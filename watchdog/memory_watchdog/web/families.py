@@ -107,8 +107,8 @@ def _counter(name: str, labels: tuple[str, ...], text: str) -> Family:
 FAMILIES: tuple[Family, ...] = (
     Family("build_info", Kind.INFO, ("version", "python"), "Version of the watchdog and of its Python."),
     Family(
-        "target_info", Kind.INFO, ("target", "measure", "limit_source", "process_view"),
-        "How a target is seen: which number is compared, where its limit comes from, what shows its process.",
+        "target_info", Kind.INFO, ("target", "measure", "limit_source", "process_view", "preset"),
+        "How a target is seen: number that is compared, source of its limit, what shows its process, its preset.",
     ),
     _gauge("target_up", _T, "1 when the process, or the server's own report, was read at the last tick, else 0."),
     _gauge("target_used_bytes", _T, "The number that is compared with the thresholds; which one says target_info."),

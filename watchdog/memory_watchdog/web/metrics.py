@@ -92,6 +92,7 @@ def _target(out: _Exposition, snapshot: Snapshot, seen: Observation) -> None:
             "measure": seen.measure,
             "limit_source": "unknown" if limit is None else limit.source,
             "process_view": snapshot.process_view,
+            "preset": snapshot.preset or "none",
         }
     )
     used = seen.used if isinstance(seen.used, int) else None
