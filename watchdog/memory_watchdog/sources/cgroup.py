@@ -128,14 +128,14 @@ def _limit_v2(mount_point: Path, inside: PurePosixPath, no_limit: int) -> Limit 
     folder = mount_point / inside
     limits: list[int] = []
     for visible in (folder, *(mount_point / above for above in inside.parents)):
-        if not visible.is_dir():
-            return Unavailable(Reason.NOT_FOUND, f"there is no {visible}")
         for name in _LIMIT_FILES_V2:
             value = _limit_in(visible / name)
             if isinstance(value, Unavailable):
                 return value
             if value is not None:
                 limits.append(value)
+        if not visible.is_dir():  # asked last: files that went with their cgroup are not "no limit"
+            return Unavailable(Reason.NOT_FOUND, f"there is no {visible}")
     limit = _limit(min(limits, default=no_limit), no_limit, folder)
     # Every cgroup but the root of the hierarchy has cgroup.events.
     if isinstance(limit, Unavailable) and limit.reason is Reason.UNLIMITED and (mount_point / "cgroup.events").exists():
