@@ -24,9 +24,13 @@ HTTP_REASONS = (
 CLEANUP_REASONS = (*HTTP_REASONS, Reason.ERROR_IN_ANSWER, Reason.TARGET_GONE)
 SOURCE_REASONS = {
     "process": (Reason.AMBIGUOUS, Reason.GONE, Reason.INVALID, Reason.NOT_FOUND, Reason.PERMISSION, Reason.UNREADABLE),
-    "limit": (Reason.NOT_FOUND, Reason.PERMISSION, Reason.UNREADABLE),
+    "cgroup": (Reason.GONE, Reason.NOT_FOUND, Reason.PERMISSION, Reason.TIMEOUT, Reason.UNREADABLE),
+    "limit": (
+        Reason.AMBIGUOUS, Reason.GONE, Reason.INVALID, Reason.NOT_CONFIGURED, Reason.NOT_FOUND, Reason.PERMISSION,
+        Reason.TIMEOUT, Reason.UNREADABLE, Reason.UNSUPPORTED,
+    ),
     "tick": (Reason.INVALID,),
-}
+}  # fmt: skip
 """By source, what can go wrong with it, so that its counters start at 0."""
 
 TRIGGERS = (Trigger.THRESHOLD, Trigger.ESCALATION, Trigger.MANUAL)
