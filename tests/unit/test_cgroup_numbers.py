@@ -95,6 +95,12 @@ class TestUsed:
         path.write_text(text[: text.index("123456") + 3])
         assert reason(box.look().memory.unreclaimable_bytes) is Reason.UNREADABLE
 
+    def test_a_stat_that_does_not_end(self, box: Box) -> None:
+        in_v2(box, usage=GIB)
+        with (box.cgroups / "pod" / "memory.stat").open("a") as stat:
+            stat.write("x 1\n" * 5000)
+        assert reason(box.look().memory.unreclaimable_bytes) is Reason.UNREADABLE
+
     @pytest.mark.parametrize("name", ["memory.current", "memory.stat"])
     def test_missing(self, box: Box, name: str) -> None:
         in_v2(box, usage=GIB)
@@ -147,6 +153,11 @@ class TestHome:
     @pytest.mark.parametrize("torn", ["x\n", "9" * 10_000, "-1", "\xff"])
     def test_not_where_it_cannot_be_told(self, box: Box, torn: str) -> None:
         assert self.kills(box, pod__app=f"{PID}\n", pod__side=torn) == 1
+
+    def test_not_in_v1_which_does_not_add_up_kills(self, box: Box) -> None:
+        files = v1("/pod/app", kills=1) | v1("/pod", kills=4) | v1("/", root=True)
+        files["memory/pod/app/cgroup.procs"] = f"{PID}\n"
+        assert box.holds("4:memory:/pod/app\n", V1, files).fresh().memory.oom_kills == 1
 
     def test_its_own_in_any_case(self, box: Box) -> None:
         assert self.kills(box, pod__app=f"{PID}\n70\n") == 1

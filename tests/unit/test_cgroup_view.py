@@ -6,6 +6,7 @@ Leaves to others: what one look says (`test_cgroup`, `test_cgroup_numbers`), cgr
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from memory_watchdog.observation import (
 )
 from memory_watchdog.sources import cgroup_view
 from memory_watchdog.sources.cgroup import hold
+from memory_watchdog.sources.cgroup_files import Folder, open_folder
 from memory_watchdog.sources.cgroup_view import HOLD_SECONDS, RETRY_SECONDS, CgroupLook
 
 from tests.support.cgroup_trees import GIB, IDENTITY, PID, V2, Box, of_cgroup, v2, v2_root
@@ -42,6 +44,22 @@ class TestMoves:
         assert box.look().limit == of_cgroup(GIB)
         moves(box, "/b")
         assert box.look().limit == of_cgroup(2 * GIB)
+
+    def test_another_process(self, box: Box) -> None:
+        box.look()
+        process(box.proc, 60, 1, cgroup="0::/b\n")
+        assert box.look(ProcessIdentity(60, 1000)).limit == of_cgroup(2 * GIB)
+        assert box.look().limit == of_cgroup(GIB)
+
+    def test_removed_before_a_file_was_read(self, box: Box) -> None:
+        """A file that went with its cgroup is not a limit that there is not."""
+        folder = open_folder(box.cgroups / "a")
+        assert isinstance(folder, Folder)
+        assert folder.read("memory.peak") == Unavailable(Reason.NOT_FOUND, f"there is no {folder.path}/memory.peak")
+        shutil.rmtree(folder.path)
+        gone = folder.read("memory.max")
+        assert isinstance(gone, Unavailable)
+        assert gone.reason is Reason.GONE
 
     def test_to_one_that_is_not_shown(self, box: Box) -> None:
         box.look()
@@ -181,9 +199,13 @@ class TestSearch:
 
         async def looks() -> list[CgroupLook]:
             first = await box.view.read(IDENTITY, 0.0, wants_limit=True)
-            monkeypatch.setattr(cgroup_view, "hold", lambda *_: released.wait(20) and Unavailable(Reason.UNREADABLE))
-            later = [await box.view.read(IDENTITY, HOLD_SECONDS + turn, wants_limit=True) for turn in range(2)]
-            released.set()
+            monkeypatch.setattr(cgroup_view, "SEARCH_WAIT_SECONDS", 60)
+            monkeypatch.setattr(cgroup_view, "hold", lambda *_: released.wait(60) and Unavailable(Reason.UNREADABLE))
+            try:
+                async with asyncio.timeout(10):  # it waits for nothing
+                    later = [await box.view.read(IDENTITY, HOLD_SECONDS + turn, wants_limit=True) for turn in range(2)]
+            finally:
+                released.set()
             await asyncio.to_thread(released.wait)
             return [first, *later, await box.view.read(IDENTITY, HOLD_SECONDS + 5, wants_limit=True)]
 

@@ -163,7 +163,8 @@ def hold(
     stat = read_stat(proc, identity.pid)
     for failure in (membership, stat):
         if isinstance(failure, Unavailable):
-            return Unavailable(Reason.GONE, f"process {identity.pid} has ended: {failure.detail}")
+            gone = failure.reason in (Reason.GONE, Reason.NOT_FOUND)
+            return Unavailable(Reason.GONE, f"process {identity.pid} has ended") if gone else failure
     assert isinstance(membership, Folder), "else it has returned"
     assert not isinstance(stat, Unavailable), "else it has returned"
     if stat.identity != identity:

@@ -31,7 +31,7 @@ def read_pressure(folder: Folder) -> Pressure | Unavailable:
         if raw.reason is Reason.NOT_FOUND:
             return Unavailable(Reason.UNSUPPORTED, f"{raw.detail}: a kernel that does not count pressure")
         return raw
-    found = _LINES.fullmatch(raw)
+    found = _LINES.match(raw)
     if found is None:
         return Unavailable(Reason.UNREADABLE, f"{folder.path}/{_FILE}: {raw[:80]!r}")
     return Pressure(int(found[1]), int(found[2]))
