@@ -155,6 +155,7 @@ def test_body_of_a_cleanup(tmp_path: Path, json: str, body: Any) -> None:
         ("measure: rss", "measure", Measure.RSS),
         ("measure: anon", "measure", Measure.ANON),
         ("measure: pss", "measure", Measure.PSS),
+        ("measure: unreclaimable", "measure", Measure.UNRECLAIMABLE),
         ("measure: reported", "measure", Measure.REPORTED),
         ("limit: machine", "limit", "machine"),
         ("limit: 8GiB", "limit", Size(8 * 2**30)),

@@ -174,7 +174,7 @@ WAYS = "exactly one of port, pid, pid_file, command, cgroup"
             {"target.url": "http://h"},
             {"MEMORY_WATCHDOG_TARGET_MEASURE": "x"},
             "",
-            ["MEMORY_WATCHDOG_TARGET_MEASURE: found 'x', allowed: auto, rss, anon, pss or reported"],
+            ["MEMORY_WATCHDOG_TARGET_MEASURE: found 'x', allowed: auto, rss, anon, pss, unreclaimable or reported"],
         ),
         (
             {"target.url": "http://user:pass@h"},

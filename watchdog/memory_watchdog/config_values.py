@@ -38,7 +38,7 @@ LEVEL_NAME_FORM = f"{NAME_FORM}, except {NONE}"
 THRESHOLD_FORM = f"{PERCENT_FORMS}, or {SIZE_FORMS}, above 0"
 PATH_FORM = "a path that starts with / and has no blanks and no #, such as /memory"
 
-MEASURES = ("auto", "rss", "anon", "pss", "reported")  # unreclaimable comes with the cgroup source
+MEASURES = ("auto", "rss", "anon", "pss", "unreclaimable", "reported")
 MAX_SECONDS = 365 * 86400.0  # longer than any use; keeps sums and clocks far from their ends
 MAX_BYTES = 2**63 - 1  # what the kernel and a Prometheus client in Go can hold
 MAX_FACTOR = 1e15

@@ -28,9 +28,10 @@ _PROCESS_REASONS = (
 )  # fmt: skip
 SOURCE_REASONS = {
     "process": _PROCESS_REASONS,
+    "cgroup": (Reason.GONE, Reason.NOT_FOUND, Reason.PERMISSION, Reason.TIMEOUT, Reason.UNREADABLE),
     "limit": _PROCESS_REASONS,  # without the process its cgroup is unknown, for the same reason
     "tick": (Reason.INVALID,),
-}
+}  # fmt: skip
 """By source, what can go wrong with it, so that its counters start at 0."""
 
 TRIGGERS = (Trigger.THRESHOLD, Trigger.ESCALATION, Trigger.MANUAL)

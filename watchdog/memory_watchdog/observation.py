@@ -112,6 +112,25 @@ class ProcessMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class CgroupMemory:
+    """What the kernel counts for the target's cgroup, each number by itself known or not.
+
+    `oom_kills` and the times are counts: they only go up, and go on when the process restarts or is moved. `waiting` is
+    the time in which at least one task waited for memory, `stalled` that in which all did.
+    """
+
+    usage_bytes: Reading
+    unreclaimable_bytes: Reading
+    oom_kills: Reading
+    waiting_microseconds: Reading
+    stalled_microseconds: Reading
+
+
+_NOT_READ = Unavailable(Reason.PENDING)
+NO_CGROUP = CgroupMemory(_NOT_READ, _NOT_READ, _NOT_READ, _NOT_READ, _NOT_READ)
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """One cache or other part of the server, by the server's own word. None is unknown."""
 
@@ -157,6 +176,7 @@ class Observation:
     memory: ProcessMemory | Unavailable
     report: ServerReport | Unavailable
     server_answered_at: float | None = None
+    cgroup: CgroupMemory = NO_CGROUP
 
 
 class OutcomeKind(StrEnum):

@@ -15,6 +15,7 @@ from memory_watchdog.config import TargetConfig
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
+    CgroupMemory,
     Limit,
     Measure,
     Observation,
@@ -30,6 +31,7 @@ from memory_watchdog.parts import finder_of, statistics_source
 from memory_watchdog.policy.thresholds import Thresholds
 from memory_watchdog.poller import StatisticsPoller
 from memory_watchdog.reporting import Reporter
+from memory_watchdog.sources.cgroup_view import CgroupLook, CgroupView
 from memory_watchdog.sources.limit import limit_of
 from memory_watchdog.sources.process import measured
 from memory_watchdog.sources.view import ProcessView, Seen
@@ -40,12 +42,33 @@ DETAILS_SECONDS = 5.0
 DETAILS_BEFORE_ACTION_SECONDS = 1.0
 
 
-def choose_measure(target: TargetConfig, identity: ProcessIdentity | Unavailable) -> Measure:
-    """The number that is compared: `auto` is what the server reports where its process can never be seen, else anon."""
+_PASSING = (Reason.GONE, Reason.PENDING, Reason.TIMEOUT, Reason.UNREADABLE)
+
+
+def choose_measure(
+    target: TargetConfig,
+    identity: ProcessIdentity | Unavailable,
+    cgroup: CgroupLook,
+    before: Measure = Measure.AUTO,
+) -> Measure:
+    """The number that is compared: `auto` is that of the cgroup whose limit counts; what the server reports where its
+    process can never be seen; else anon. `before` is what was compared last.
+
+    A process that restarts, or a cgroup that cannot be read for a moment, changes nothing: its number is unknown, and
+    another one in its place would be compared with thresholds that were not meant for it.
+    """
     if target.measure is not Measure.AUTO:
         return target.measure
-    blind = isinstance(identity, Unavailable) and identity.reason in (Reason.NOT_CONFIGURED, Reason.PERMISSION)
-    return Measure.REPORTED if blind and target.stats is not None else Measure.ANON
+    if cgroup.of_limit:
+        return Measure.UNRECLAIMABLE
+    if isinstance(identity, Unavailable):
+        if identity.reason in (Reason.NOT_CONFIGURED, Reason.PERMISSION):
+            return Measure.ANON if target.stats is None else Measure.REPORTED
+        passing = True
+    else:
+        passing = isinstance(cgroup.limit, Unavailable) and cgroup.limit.reason in _PASSING
+    keep = before is Measure.UNRECLAIMABLE and target.limit == "auto" and passing
+    return Measure.UNRECLAIMABLE if keep else Measure.ANON
 
 
 class Observer:
@@ -75,6 +98,7 @@ class Observer:
         self._claims = claims
         self._claim: ProcessIdentity | None = None
         self._view = ProcessView(finder_of(target))
+        self._cgroup = CgroupView()
         self._statistics = self._new_poller()
         self._statistics_task: asyncio.Task[None] | None = None
 
@@ -103,13 +127,15 @@ class Observer:
             self._statistics_task.cancel()
             await asyncio.gather(self._statistics_task, return_exceptions=True)
         self._view.close()
+        self._cgroup.close()
         self._release()
 
     async def observe(self, thresholds: Thresholds, reported_interval: float) -> Observation:
         """One look. `reported_interval` is how old the statistics may be where they are what is compared."""
         now = self._clock.boottime()
         seen = self._claimed(await self._view.read(now, DETAILS_SECONDS))
-        measure = self.compared = choose_measure(self._target, seen.identity)
+        cgroup = await self._cgroup.read(seen.identity, now, wants_limit=self._target.limit == "auto")
+        measure = self.compared = choose_measure(self._target, seen.identity, cgroup, self.compared)
         memory, used = seen.memory, _reading(seen.memory, measure)
         if measure is Measure.REPORTED:
             # A little less than the interval: a tick that comes a moment early must not use the same answer twice.
@@ -117,6 +143,8 @@ class Observer:
             used = self._statistics.reported()
         elif isinstance(seen.memory, Unavailable):
             self._reporter.process_unavailable(seen.memory)
+        elif measure is Measure.UNRECLAIMABLE:
+            used = cgroup.memory.unreclaimable_bytes
         elif measure is Measure.PSS:
             memory, used = await self._with_pss(seen.memory, now)
         else:
@@ -125,11 +153,12 @@ class Observer:
             taken_at=self._clock.boottime(),
             measure=measure,
             used=used,
-            limit=self._read_limit(seen.identity),
+            limit=self._read_limit(cgroup),
             identity=seen.identity,
             memory=memory,
             report=self._statistics.report,
             server_answered_at=None if self._client is None else self._client.last_answered_at,
+            cgroup=self._counted(cgroup, seen.identity),
         )
 
     async def statistics_values(self, names: Collection[str]) -> Mapping[str, Scalar]:
@@ -199,14 +228,21 @@ class Observer:
 
     # ---- limit and statistics
 
-    def _read_limit(self, identity: ProcessIdentity | Unavailable) -> Limit | Unavailable:
-        limit, before = limit_of(self._target.limit, identity), self.limit
+    def _counted(self, cgroup: CgroupLook, identity: ProcessIdentity | Unavailable) -> CgroupMemory:
+        """The cgroup's numbers; a failure to read them, of a process that is seen, is counted and said."""
+        number = cgroup.memory.unreclaimable_bytes
+        if isinstance(number, Unavailable) and isinstance(identity, ProcessIdentity):
+            self._reporter.cgroup_unavailable(number, compared=self.compared is Measure.UNRECLAIMABLE)
+        return cgroup.memory
+
+    def _read_limit(self, cgroup: CgroupLook) -> Limit | Unavailable:
+        limit, before = limit_of(self._target.limit, cgroup.limit), self.limit
         if isinstance(limit, Unavailable):
             self._reporter.limit_unavailable(limit)
         first = isinstance(before, Unavailable) and before.reason is Reason.PENDING
         # From unknown to unknown is no news, even if the reason is another one.
         if limit != before and (first or isinstance(limit, Limit) or isinstance(before, Limit)):
-            self._reporter.limit_changed(limit, self._target.measure)
+            self._reporter.limit_changed(limit, cgroup.path if cgroup.of_limit else "")
         self.limit = limit
         return limit
 

@@ -56,7 +56,9 @@ OPTIONS: tuple[Option, ...] = (
     _target("pid-file", "find the server by its pid file", in_process=True, is_path=True),
     _target("command", "find the server by a regular expression over its command line", in_process=True),
     _target("cgroup", "find the server by its cgroup", in_process=True),
-    _target("measure", "which number is compared with the limit: auto, rss, anon, pss or reported (default: auto)"),
+    _target(
+        "measure", "what is compared with the limit: auto, rss, anon, pss, unreclaimable or reported (default: auto)"
+    ),
     _target("limit", "auto, machine, or a size such as 8GiB (default: auto)"),
     _target("interval", "time between two observations at most (default: 5s)"),
     Option("web.listen-address", ("web", "listen_address"), "host:port to serve on (default: 127.0.0.1:9847)"),

@@ -33,6 +33,7 @@ from memory_watchdog.outside_text import one_line
 from memory_watchdog.parts import finder_of, ladder_settings, statistics_source
 from memory_watchdog.policy.thresholds import resolve
 from memory_watchdog.quantities import format_bytes, format_seconds
+from memory_watchdog.sources.cgroup_view import CgroupLook, CgroupView
 from memory_watchdog.sources.discovery import Finder
 from memory_watchdog.sources.limit import limit_of
 from memory_watchdog.sources.process import measured
@@ -62,6 +63,7 @@ class Look:
     finder: Finder | None
     identity: ProcessIdentity | Unavailable
     memory: ProcessMemory | Unavailable
+    cgroup: CgroupLook
     limit: Limit | Unavailable
     proportional: Reading
     statistics: StatisticsReading | None
@@ -89,24 +91,27 @@ async def probe(config: Config) -> bool:
 async def _look(target: TargetConfig) -> Look:
     clock = Clock()
     finder = finder_of(target)
-    view = ProcessView(finder)
+    view, cgroups = ProcessView(finder), CgroupView()
     client = None if target.url is None else TargetClient(target.url)
     try:
         seen = await view.read(clock.boottime(), 0.0)
         pss: Reading = Unavailable(Reason.NOT_CONFIGURED)
         if isinstance(seen.memory, ProcessMemory):
             pss, _ = await view.proportional()
+        cgroup = await cgroups.read(seen.identity, clock.boottime(), wants_limit=target.limit == "auto")
+        limit = limit_of(target.limit, cgroup.limit)
         source = statistics_source(target, client)
         statistics = None if source is None else await source.read(clock.boottime)
-        return Look(finder, seen.identity, seen.memory, limit_of(target.limit, seen.identity), pss, statistics)
+        return Look(finder, seen.identity, seen.memory, cgroup, limit, pss, statistics)
     finally:
         view.close()
+        cgroups.close()
         if client is not None:
             await client.aclose()
 
 
 def _measure(target: TargetConfig, look: Look) -> Measure:
-    return choose_measure(target, look.identity)
+    return choose_measure(target, look.identity, look.cgroup)
 
 
 def _used(target: TargetConfig, look: Look) -> Reading:
@@ -119,6 +124,8 @@ def _used(target: TargetConfig, look: Look) -> Reading:
         return missing if report.resident_bytes is None else report.resident_bytes
     if measure is Measure.PSS:
         return look.proportional
+    if measure is Measure.UNRECLAIMABLE:
+        return look.cgroup.memory.unreclaimable_bytes
     return look.memory if isinstance(look.memory, Unavailable) else measured(look.memory, measure)
 
 
@@ -126,6 +133,8 @@ def _rows(target: TargetConfig, look: Look) -> Iterator[Row]:
     yield _process_row(look)
     if isinstance(look.memory, ProcessMemory):
         yield from _memory_rows(look.memory, look.proportional)
+    if isinstance(look.identity, ProcessIdentity):
+        yield from _cgroup_rows(look.cgroup)
     yield _limit_row(target, look)
     yield from _used_rows(target, look)
     yield from _statistics_rows(look.statistics, mapped=target.stats is not None and target.stats.map is not None)
@@ -177,6 +186,38 @@ def _memory_rows(memory: ProcessMemory, proportional: Reading) -> Iterator[Row]:
         yield Row(what, _bytes(reading), source)
     advice = "run as the server's user" if isinstance(proportional, Unavailable) else ""
     yield Row("proportional (pss)", _bytes(proportional), "smaps_rollup", advice)
+
+
+def _cgroup_rows(cgroup: CgroupLook) -> Iterator[Row]:
+    memory, advice = cgroup.memory, _cgroup_advice(cgroup)
+    whose = "the cgroup that has the limit" if cgroup.of_limit else "the process's own cgroup"
+    yield Row("cgroup", cgroup.path or "unknown", whose if cgroup.path else "/proc", advice)
+    if not cgroup.path:
+        return
+    yield Row("usage of the cgroup", _bytes(memory.usage_bytes), "page cache included")
+    yield Row("unreclaimable", _bytes(memory.unreclaimable_bytes), "without page cache and reclaimable slab")
+    yield Row(
+        "OOM kills",
+        str(memory.oom_kills) if isinstance(memory.oom_kills, int) else f"unknown: {memory.oom_kills}",
+        "the target's cgroup",
+    )
+    times = {"waiting for memory (some)": memory.waiting_microseconds, "stalled (full)": memory.stalled_microseconds}
+    for what, reading in times.items():
+        text = format_seconds(reading / 1_000_000) if isinstance(reading, int) else f"unknown: {reading}"
+        yield Row(what, text, "memory.pressure")
+
+
+def _cgroup_advice(cgroup: CgroupLook) -> str:
+    if not isinstance(cgroup.limit, Unavailable):
+        return ""
+    match cgroup.limit.reason:
+        case Reason.PERMISSION:
+            return "run as the server's user or with CAP_SYS_PTRACE, or mount the host's /sys/fs/cgroup"
+        case Reason.NOT_FOUND:
+            return "share the server's cgroup namespace (cgroup: host), or set limit"
+        case Reason.INVALID:
+            return "a limit of 0 is a request to reclaim: put the limit back"
+    return ""
 
 
 def _bytes(reading: Reading) -> str:

@@ -11,8 +11,6 @@ from memory_watchdog.clock import Clock
 from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
     Limit,
-    LimitSource,
-    Measure,
     Observation,
     Outcome,
     OutcomeKind,
@@ -54,13 +52,12 @@ class Reporter:
         self._ledger.source_failed("process", why.reason)
         self.log.warning("the process cannot be read", reason=why.reason, detail=why.detail, source="process")
 
-    def limit_changed(self, limit: Limit | Unavailable, measure: Measure) -> None:
-        """The limit is another one than before, or has become unknown."""
+    def limit_changed(self, limit: Limit | Unavailable, cgroup: str) -> None:
+        """The limit is another one than before, or has become unknown. `cgroup` is the one that has it, if one has."""
         if isinstance(limit, Limit):
-            text = f"{format_bytes(limit.bytes)} from {limit.source}"
-            self.log.info("the limit is now", limit_bytes=limit.bytes, limit_source=limit.source, change=True)
-            if measure is Measure.AUTO and limit.source is LimitSource.CGROUP:
-                self.log.info("measure auto compares anon with the cgroup's limit; page cache does not count")
+            text = f"{format_bytes(limit.bytes)} from {limit.source}{cgroup and f' {cgroup}'}"
+            where = {"cgroup": cgroup} if cgroup else {}
+            self.log.info("the limit is now", limit_bytes=limit.bytes, limit_source=limit.source, change=True, **where)
         else:
             text = f"unknown: {limit}"
             self.log.warning(
@@ -72,6 +69,14 @@ class Reporter:
     def limit_unavailable(self, why: Unavailable) -> None:
         """The limit could not be read at this tick."""
         self._ledger.source_failed("limit", why.reason)
+
+    def cgroup_unavailable(self, why: Unavailable, *, compared: bool) -> None:
+        """The cgroup's numbers could not be read at this tick. Said where one is `compared`, else only counted."""
+        if why.reason is Reason.UNSUPPORTED:
+            return  # there is none to be read
+        self._ledger.source_failed("cgroup", why.reason)
+        if compared:
+            self.log.warning("the cgroup cannot be read", reason=why.reason, detail=why.detail, source="cgroup")
 
     def statistics_failed(self, why: Unavailable) -> None:
         """The server's statistics could not be read; busy is not down."""

@@ -1,60 +1,185 @@
-"""Read what the kernel limits the target's memory to.
+"""The memory cgroup of one process: its limit, what it uses, kills, pressure.
 
-Covers: the limit of the cgroup that a process is in, v1 and v2, and the machine's memory.
-Leaves to others: the target's pid (`discovery`), which limit is asked for (`watcher`), thresholds (`policy`).
+Covers: which of the cgroups above a process limits it, the numbers that are compared with that limit, whose kills and
+pressure are the target's; the machine's memory.
+Leaves to others: where a cgroup is (`cgroup_path`), what its files say (`cgroup_v1`, `cgroup_v2`), finding it again
+when the process moves (`cgroup_view`), which limit is asked for (`limit`), thresholds (`policy`).
 
-UNLIMITED is said only after the whole path up to the hierarchy's root was read: a container that sees no more than its
-own cgroup may well be limited above it, and then the machine's memory is not what it has.
+The limit is that of the cgroup with the least headroom: limit minus its own unreclaimable memory, that of all other
+processes in it included. No limit is said only after the whole path up to the hierarchy's root was read: a container
+that sees no more than its own cgroup may well be limited above it, and then the machine's memory is not what it has.
+
+Known and accepted: a cgroup that no mount shows may have a limit with less headroom than those that are shown; v1 tells
+it where it is also the smallest.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from memory_watchdog.observation import Limit, LimitSource, Reason, Unavailable
-from memory_watchdog.sources.procfs import read, read_cgroup_paths
+from memory_watchdog.observation import Limit, LimitSource, ProcessIdentity, Reading, Reason, Unavailable
+from memory_watchdog.sources.cgroup_files import Folder, open_folder
+from memory_watchdog.sources.cgroup_path import DEFAULT_ROOT, V1, Place, locate
+from memory_watchdog.sources.pressure import Pressure
+from memory_watchdog.sources.procfs import descendants, read, read_stat
 
-_DEFAULT_ROOT = Path("/sys/fs/cgroup")
-_NO_LIMIT_V1 = 1 << 62  # "none" is LONG_MAX rounded down to a page: 0x7ffffffffffff000 with pages of 4 KiB
-_LIMIT_FILES_V2 = ("memory.max", "memory.high")
-_OCTAL = re.compile(r"\\([0-7]{3})")
+NO_LIMIT = 1 << 62  # v1's "none" is LONG_MAX rounded down to a page: 0x7ffffffffffff000 with pages of 4 KiB
+_MEM_TOTAL = re.compile(rb"^MemTotal:[ \t]+(\d{1,18}) kB$", re.M)
+_PID_DIGITS = 7  # PID_MAX_LIMIT of 64-bit Linux is 2^22
+_IN_ROOT = Unavailable(Reason.UNSUPPORTED, "the process is in the hierarchy's root, which counts the whole machine")
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
-    """Where a hierarchy is mounted, and which of its cgroups is at the mount point."""
+class Used:
+    """What one cgroup uses, those below it included. Page cache and reclaimable slab are not in `unreclaimable`."""
 
-    point: Path
-    root: str
+    usage: Reading
+    unreclaimable: Reading
 
 
-def read_limit(pid: int, proc: Path = Path("/proc"), cgroup_root: Path = _DEFAULT_ROOT) -> Limit | Unavailable:
-    """The tightest limit on the process's memory cgroup and those above it, as far as they can be seen.
+@dataclass(frozen=True, slots=True)
+class CgroupNumbers:
+    """One reading. `of_limit`: `used` is of the cgroup that the limit is of, else of the process's own.
 
-    `cgroup_root` is where /sys/fs/cgroup is to be found, for mounts that lie in it.
+    `kills` and `pressure` are of the process's own, `source` tells that one from others; `path` says whose `used` is.
     """
-    paths = read_cgroup_paths(proc, pid)
-    if isinstance(paths, Unavailable):
-        if paths.reason is Reason.GONE and (proc / str(pid)).exists():
-            return Unavailable(Reason.NOT_FOUND, f"{proc}/{pid} has no cgroup: a kernel without them")
-        return paths
-    path, version = (paths.memory_v1, 1) if paths.memory_v1 is not None else (paths.v2, 2)
-    if path is None:
-        return Unavailable(Reason.NOT_FOUND, f"process {pid} is in no cgroup that counts memory")
-    mount = _mount(version, proc, cgroup_root)
-    if isinstance(mount, Unavailable):
-        return mount
-    inside = _inside(mount, path)
-    if isinstance(inside, Unavailable):
-        return inside
-    machine = machine_memory(proc)
-    no_limit = machine.bytes if isinstance(machine, Limit) else _NO_LIMIT_V1
-    if version == 1:
-        return _limit_v1(mount.point / inside, no_limit)
-    return _limit_v2(mount.point, inside, no_limit)
+
+    limit: Limit | Unavailable
+    of_limit: bool
+    used: Used
+    kills: Reading
+    pressure: Pressure | Unavailable
+    source: tuple[int, int] | None
+    path: str
+
+
+class Cgroup:
+    """The cgroups of one process, held open. For one thread at a time; `hold` makes one."""
+
+    def __init__(
+        self,
+        identity: ProcessIdentity,
+        place: Place,
+        folders: Sequence[Folder],
+        home: Folder | None,
+        membership: Folder,
+        said: bytes | Unavailable,
+    ) -> None:
+        self.identity = identity
+        self._place = place
+        self._version = place.version
+        self._folders = folders
+        self._counting = _counting(place, folders)
+        self._home = home
+        self._home_source = None if home is None else home.identity()
+        self._membership = membership
+        self._said = said
+
+    def moved(self) -> bool:
+        """Is the process in another cgroup than it was, or gone? One pread, 4 µs."""
+        return isinstance(self._said, Unavailable) or self._membership.read("cgroup") != self._said
+
+    def read(self, machine_bytes: int, *, wants_limit: bool) -> CgroupNumbers:
+        """The numbers now. `wants_limit`: `used` is to be that of the cgroup whose limit counts, where it is shown."""
+        limit, folder, used = self._tightest(machine_bytes)
+        of_limit = wants_limit and folder is not None
+        if folder is None or not wants_limit:
+            folder, used = self._counting, None
+        if used is None:
+            used = Used(_IN_ROOT, _IN_ROOT) if folder is None else self._used(folder)
+        pressure = _IN_ROOT if self._home is None else self._version.pressure(self._home)
+        path = str(self._place.path if folder is None else folder.path)
+        return CgroupNumbers(limit, of_limit, used, self.kills(), pressure, self._home_source, path)
+
+    def kills(self) -> Reading:
+        """Processes of the target that the kernel killed for memory, in this cgroup."""
+        return _IN_ROOT if self._home is None else self._version.oom_kills(self._home)
+
+    @property
+    def source(self) -> tuple[int, int] | None:
+        """Tells the cgroup whose kills and pressure are read from any other."""
+        return self._home_source
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for folder in (*self._folders, self._membership):
+            folder.close()
+
+    def _tightest(self, machine_bytes: int) -> tuple[Limit | Unavailable, Folder | None, Used | None]:
+        """The limit that counts, the cgroup that has it, and its numbers where they were needed to tell."""
+        limited: list[tuple[int, Folder]] = []
+        for folder in self._folders:
+            value = self._version.limit(folder)
+            if isinstance(value, Unavailable):
+                return value, None, None
+            if value is not None and value < machine_bytes:
+                limited.append((value, folder))
+        smallest = min((value for value, _ in limited), default=machine_bytes)
+        hidden = None if self._place.whole else self._version.hidden_limit(self._folders[0])
+        if isinstance(hidden, int) and hidden < smallest:
+            return _limit(hidden, self._folders[-1]), None, None
+        if isinstance(hidden, Unavailable) and (not limited or hidden.reason is not Reason.NOT_FOUND):
+            return hidden, None, None
+        if not limited:
+            return Unavailable(Reason.UNLIMITED, f"no cgroup from {self._place} upwards has a limit"), None, None
+        if len(limited) == 1:
+            return _limit(*limited[0]), limited[0][1], None
+        return self._least_headroom(limited)
+
+    def _least_headroom(
+        self, limited: Sequence[tuple[int, Folder]]
+    ) -> tuple[Limit | Unavailable, Folder | None, Used | None]:
+        best: tuple[int, int, Folder, Used] | None = None
+        for value, folder in limited:
+            used = self._used(folder)
+            if isinstance(used.unreclaimable, Unavailable):
+                return used.unreclaimable, None, None  # it could be the one
+            headroom = value - used.unreclaimable
+            if best is None or headroom < best[0]:
+                best = headroom, value, folder, used
+        assert best is not None, "at least two are limited"
+        return _limit(best[1], best[2]), best[2], best[3]
+
+    def _used(self, folder: Folder) -> Used:
+        usage = self._version.usage(folder)
+        reclaimable = self._version.reclaimable(folder)
+        if isinstance(usage, Unavailable):
+            return Used(usage, usage)
+        if isinstance(reclaimable, Unavailable):
+            return Used(usage, reclaimable)
+        # The two are read one after the other, and the kernel adds up the second a little later than the first.
+        return Used(usage, max(0, usage - reclaimable))
+
+
+def hold(
+    identity: ProcessIdentity, proc: Path = Path("/proc"), cgroup_root: Path = DEFAULT_ROOT
+) -> Cgroup | Unavailable:
+    """Find the cgroups of a process and open them. May stall where the target's own mounts have to be gone through."""
+    membership = open_folder(proc / str(identity.pid))
+    stat = read_stat(proc, identity.pid)
+    for failure in (membership, stat):
+        if isinstance(failure, Unavailable):
+            gone = failure.reason in (Reason.GONE, Reason.NOT_FOUND)
+            return Unavailable(Reason.GONE, f"process {identity.pid} has ended") if gone else failure
+    assert isinstance(membership, Folder), "else it has returned"
+    assert not isinstance(stat, Unavailable), "else it has returned"
+    if stat.identity != identity:
+        return Unavailable(Reason.GONE, f"pid {identity.pid} is used again by another process")
+    said = membership.read("cgroup")  # before anything is looked up: a move in between shows at the first read
+    place = locate(identity.pid, proc, cgroup_root)
+    if isinstance(place, Unavailable):
+        return place
+    folders: list[Folder] = []
+    for path in place.folders:
+        folder = open_folder(path)
+        if isinstance(folder, Unavailable):
+            return folder
+        folders.append(folder)
+    return Cgroup(identity, place, folders, _home(place, folders, identity.pid, proc), membership, said)
 
 
 def machine_memory(proc: Path = Path("/proc")) -> Limit | Unavailable:
@@ -62,101 +187,50 @@ def machine_memory(proc: Path = Path("/proc")) -> Limit | Unavailable:
     raw = read(proc / "meminfo", missing=Reason.NOT_FOUND)
     if isinstance(raw, Unavailable):
         return raw
-    found = re.search(rb"^MemTotal:[ \t]+(\d+) kB$", raw, re.M)
+    found = _MEM_TOTAL.search(raw)
     if found is None or int(found[1]) == 0:
         return Unavailable(Reason.UNREADABLE, f"{proc}/meminfo has no MemTotal")
     return Limit(int(found[1]) * 1024, LimitSource.MACHINE)
 
 
-def _mount(version: int, proc: Path, cgroup_root: Path) -> Mount | Unavailable:
-    """Our own mount of the hierarchy; of several, the one that shows most of it."""
-    raw = read(proc / "self" / "mountinfo", missing=Reason.NOT_FOUND)
-    if isinstance(raw, Unavailable):
-        return raw
-    found: list[Mount] = []
-    for line in os.fsdecode(raw).split("\n"):
-        # 36 35 98:0 /root /mount/point rw,noatime master:1 - cgroup cgroup rw,memory
-        left, separator, right = line.partition(" - ")
-        fields, kind = left.split(" "), right.split(" ")
-        if not separator or len(fields) < 6 or len(kind) < 3:
-            continue
-        is_memory = kind[0] == "cgroup" and "memory" in kind[2].split(",")
-        if kind[0] == "cgroup2" if version == 2 else is_memory:
-            found.append(Mount(_moved(Path(_unescaped(fields[4])), cgroup_root), _unescaped(fields[3])))
-    if not found:
-        return Unavailable(Reason.NOT_FOUND, f"no mount of a cgroup v{version} hierarchy that counts memory")
-    return min(found, key=lambda mount: len(mount.root))
-
-
-def _moved(point: Path, cgroup_root: Path) -> Path:
-    return cgroup_root / point.relative_to(_DEFAULT_ROOT) if point.is_relative_to(_DEFAULT_ROOT) else point
-
-
-def _unescaped(text: str) -> str:
-    """mountinfo writes a blank as \\040."""
-    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text)
-
-
-def _inside(mount: Mount, path: str) -> PurePosixPath | Unavailable:
-    """The cgroup's path below the mount point, where the mount shows it.
-
-    A `..` leads out of our cgroup namespace, to a cgroup that no mount of ours shows.
-    """
-    root = mount.root.rstrip("/")
-    rest = path[len(root) :]
-    if not path.startswith(root) or (rest and not rest.startswith("/")) or ".." in rest.split("/"):
-        return Unavailable(Reason.NOT_FOUND, f"cgroup {path} is not below {mount.root}, which {mount.point} shows")
-    return PurePosixPath(rest.strip("/"))
-
-
-def _limit_v1(folder: Path, no_limit: int) -> Limit | Unavailable:
-    """`hierarchical_memory_limit` is the tightest of all ancestors, those outside a container included."""
-    raw = read(folder / "memory.stat", missing=Reason.NOT_FOUND)
-    if isinstance(raw, Unavailable):
-        return raw
-    found = re.search(rb"^hierarchical_memory_limit (\d+)$", raw, re.M)
-    if found is None:
-        return Unavailable(Reason.UNREADABLE, f"{folder}/memory.stat has no hierarchical_memory_limit")
-    own = _limit_in(folder / "memory.limit_in_bytes")
-    if isinstance(own, Unavailable):
-        return own
-    return _limit(min(int(found[1]), int(found[1]) if own is None else own), no_limit, folder)
-
-
-def _limit_v2(mount_point: Path, inside: PurePosixPath, no_limit: int) -> Limit | Unavailable:
-    """Smallest of `memory.max` and `memory.high` from the cgroup up to the mount point."""
-    folder = mount_point / inside
-    limits: list[int] = []
-    for visible in (folder, *(mount_point / above for above in inside.parents)):
-        for name in _LIMIT_FILES_V2:
-            value = _limit_in(visible / name)
-            if isinstance(value, Unavailable):
-                return value
-            if value is not None:
-                limits.append(value)
-        if not visible.is_dir():  # asked last: files that went with their cgroup are not "no limit"
-            return Unavailable(Reason.NOT_FOUND, f"there is no {visible}")
-    limit = _limit(min(limits, default=no_limit), no_limit, folder)
-    # Every cgroup but the root of the hierarchy has cgroup.events.
-    if isinstance(limit, Unavailable) and limit.reason is Reason.UNLIMITED and (mount_point / "cgroup.events").exists():
-        return Unavailable(Reason.NOT_FOUND, f"no limit up to {mount_point}, and what lies above is not shown")
-    return limit
-
-
-def _limit(bytes_: int, no_limit: int, folder: Path) -> Limit | Unavailable:
-    if bytes_ >= no_limit:
-        return Unavailable(Reason.UNLIMITED, f"{folder} and all above it have no limit below the machine's memory")
+def _limit(bytes_: int, folder: Folder) -> Limit | Unavailable:
     if bytes_ == 0:  # `echo 0 > memory.high` is a way to reclaim; no share of it makes sense
-        return Unavailable(Reason.INVALID, f"the limit of {folder} or of one above it is 0")
+        return Unavailable(Reason.INVALID, f"the limit of {folder.path} is 0")
     return Limit(bytes_, LimitSource.CGROUP)
 
 
-def _limit_in(path: Path) -> int | Unavailable | None:
-    """One limit file; None for `max`, and where the memory controller is not switched on for that cgroup."""
-    raw = read(path, missing=Reason.NOT_FOUND)
-    if isinstance(raw, Unavailable):
-        return None if raw.reason is Reason.NOT_FOUND else raw
-    text = raw.strip()
-    if text == b"max":
-        return None
-    return int(text) if text.isdigit() else Unavailable(Reason.UNREADABLE, f"{path}: {raw[:40]!r}")
+def _counting(place: Place, folders: Sequence[Folder]) -> Folder | None:
+    """The cgroup that the process's memory is charged to: its own, or the first above with the controller on."""
+    for folder in folders:
+        seen = folder.read(place.version.COUNTS_ANY)
+        if not isinstance(seen, Unavailable) or seen.reason is not Reason.NOT_FOUND:
+            return folder
+    return None
+
+
+def _home(place: Place, folders: Sequence[Folder], pid: int, proc: Path) -> Folder | None:
+    """The topmost cgroup that holds the target's processes only: kills below it are the target's, and outlive a cgroup
+    that is removed after them. In v1 kills do not add up, so there it is the process's own."""
+    home = _counting(place, folders)
+    listed = descendants(proc, pid)
+    if home is None or place.version is V1 or isinstance(listed, Unavailable):
+        return home
+    own = {pid, *listed}
+    for folder in folders[folders.index(home) + 1 :]:
+        if not _holds_only(folder.path, own):
+            break
+        home = folder
+    return home
+
+
+def _holds_only(folder: Path, pids: Collection[int]) -> bool:
+    """Are all processes of the cgroup and those below it among `pids`? One that our PID namespace lacks reads 0."""
+    for where, _, _ in os.walk(folder):
+        raw = read(f"{where}/cgroup.procs")
+        if isinstance(raw, Unavailable):
+            if raw.reason is Reason.GONE:
+                continue
+            return False
+        if any(not word.isdigit() or len(word) > _PID_DIGITS or int(word) not in pids for word in raw.split()):
+            return False
+    return True

@@ -112,10 +112,13 @@ def find(finder: Finder, proc: Path = Path("/proc"), own_pid: int | None = None)
         return _by_command(finder.pattern, proc, table, own_tree)
     if isinstance(finder, ByCgroup):
         return _by_cgroup(finder.path, proc, table, own_tree)
-    if not isinstance(finder, ByUrl):
-        return _by_listener(finder, proc, table, own_tree)
-    found = _by_listener(finder.listener, proc, table, own_tree)
-    if isinstance(found, Unavailable) and found.reason is Reason.PERMISSION:
+    listener = finder.listener if isinstance(finder, ByUrl) else finder
+    found = _by_listener(listener, proc, table, own_tree)
+    if found is None:  # looked at once more: the server may have started after the table was read, or ended since
+        return _by_listener(listener, proc, Table(proc), own_tree) or Unavailable(
+            Reason.PERMISSION, f"{listener} is held where we cannot look, as in another PID namespace: not visible here"
+        )
+    if isinstance(finder, ByUrl) and isinstance(found, Unavailable) and found.reason is Reason.PERMISSION:
         return _only_tree(found, proc, table, own_tree)
     return found
 
@@ -233,7 +236,8 @@ def _lies_in(path: str | None, folders: set[str]) -> bool:
 
 def _by_listener(
     listener: ByPort | BySocket, proc: Path, table: Table, own_tree: set[int]
-) -> ProcessIdentity | Unavailable:
+) -> ProcessIdentity | Unavailable | None:
+    """The server behind a listening socket; None where nobody has it open although everybody shows what he has."""
     if isinstance(listener, ByPort):
         inodes, what = tcp_inodes(proc, listener.port), f"that listens on port {listener.port}"
     else:
@@ -245,7 +249,7 @@ def _by_listener(
     found = owners(proc, inodes, table.stats)
     servers = {pid for pid in found.pids if table.stats[pid].comm != _SOCKET_KEEPER} or set(found.pids)
     if not servers:
-        return _nothing(what, found.refused or table.refused)
+        return _nothing(what, refused=True) if found.refused or table.refused else None
     return _one(servers, proc, table, what, _shared_parent(servers, proc, table, own_tree))
 
 

@@ -123,6 +123,23 @@ FAMILIES: tuple[Family, ...] = (
     _gauge("target_shared_bytes", _T, "Resident shared memory (RssShmem), the largest of the process tree."),
     _gauge("target_swap_bytes", _T, "Swapped-out anonymous memory (VmSwap), summed over the process tree."),
     _gauge("target_proportional_bytes", _T, "Proportional set size (Pss) of the process tree; only with measure pss."),
+    _gauge(
+        "target_cgroup_usage_bytes", _T,
+        "Usage of the target's cgroup, page cache included; of the one that limits it where limit auto found one.",
+    ),
+    _gauge(
+        "target_cgroup_unreclaimable_bytes", _T,
+        "The same without what the kernel can take back: page cache that is not locked, reclaimable slab (v2 only).",
+    ),
+    _counter("target_oom_kills_total", _T, "Processes that the kernel killed for memory in the target's cgroup."),
+    _counter(
+        "target_pressure_waiting_seconds_total", _T,
+        "Time in which some task of the target's cgroup waited for memory (PSI some); absent with cgroup v1.",
+    ),
+    _counter(
+        "target_pressure_stalled_seconds_total", _T,
+        "Time in which all tasks of the target's cgroup waited for memory (PSI full); absent with cgroup v1.",
+    ),
     _gauge("target_processes", _T, "Processes in the tree."),
     _gauge("target_start_time_seconds", _T, "When the root of the process tree started, since the epoch."),
     _gauge("target_unaccounted_bytes", _T, "Used minus what the components report; may be negative."),
@@ -142,7 +159,7 @@ FAMILIES: tuple[Family, ...] = (
     _gauge("stats_duration_seconds", _T, "How long the last reading of the statistics took."),
     _gauge("stats_last_success_timestamp_seconds", _T, "When the statistics were last read, since the epoch."),
     _counter("stats_failures_total", ("target", "reason"), "Failed readings of the statistics."),
-    _counter("source_failures_total", ("target", "source", "reason"), "Failed readings of process and limit."),
+    _counter("source_failures_total", ("target", "source", "reason"), "Failed readings of process, cgroup and limit."),
     _counter("cleanups_total", ("target", "level", "trigger"), "Cleanup requests sent."),
     _counter("cleanup_failures_total", ("target", "level", "reason"), "Cleanup requests that failed or timed out."),
     _counter("cleanups_ineffective_total", _TL, "Cleanups that were answered and reclaimed less than min_reclaim."),

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from memory_watchdog import __version__
 from memory_watchdog.ledger import Snapshot
-from memory_watchdog.observation import Limit, Observation, ProcessMemory, ServerReport
+from memory_watchdog.observation import CgroupMemory, Limit, Observation, ProcessMemory, Reading, ServerReport
 from memory_watchdog.policy.settings import NONE
 from memory_watchdog.web.families import FAMILIES, Filling
 
@@ -121,6 +121,7 @@ def _target(out: _Exposition, snapshot: Snapshot, seen: Observation) -> None:
         out["cooldown_seconds"].add((name, level), seconds)
     if isinstance(seen.memory, ProcessMemory):
         _memory(out, name, seen.memory)
+    _cgroup(out, name, seen.cgroup)
 
 
 def _memory(out: _Exposition, name: str, memory: ProcessMemory) -> None:
@@ -135,6 +136,18 @@ def _memory(out: _Exposition, name: str, memory: ProcessMemory) -> None:
     }
     for family, reading in readings.items():
         out[family].add((name,), reading if isinstance(reading, int) else None)
+
+
+def _cgroup(out: _Exposition, name: str, cgroup: CgroupMemory) -> None:
+    readings: dict[str, tuple[Reading, int]] = {
+        "target_cgroup_usage_bytes": (cgroup.usage_bytes, 1),
+        "target_cgroup_unreclaimable_bytes": (cgroup.unreclaimable_bytes, 1),
+        "target_oom_kills_total": (cgroup.oom_kills, 1),
+        "target_pressure_waiting_seconds_total": (cgroup.waiting_microseconds, 1_000_000),
+        "target_pressure_stalled_seconds_total": (cgroup.stalled_microseconds, 1_000_000),
+    }
+    for family, (reading, divisor) in readings.items():
+        out[family].add((name,), reading / divisor if isinstance(reading, int) else None)
 
 
 def _statistics(out: _Exposition, snapshot: Snapshot) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from memory_watchdog.ledger import Happening, Sample, Snapshot
-from memory_watchdog.observation import Component, Limit, Observation, ProcessMemory, Reading, Unavailable
+from memory_watchdog.observation import (
+    NO_CGROUP,
+    Component,
+    Limit,
+    Observation,
+    ProcessMemory,
+    Reading,
+    Unavailable,
+)
 
 MAX_PAUSE_SECONDS = 24 * 3600
 
@@ -96,7 +104,10 @@ class TargetDetail(TargetSummary):
     levels: list[LevelView]
     budget_remaining: int
     memory: dict[str, Number] = Field(description="each number of the process tree by name")
-    cgroup: dict[str, Number] = Field(description="each number of the cgroup by name")
+    cgroup: dict[str, Number] = Field(description="each size of the cgroup by name")
+    oom_kills: int | None = Field(description="processes that the kernel killed for memory in the target's cgroup")
+    pressure_waiting_seconds: float | None = Field(description="some task of the cgroup waited for memory (PSI some)")
+    pressure_stalled_seconds: float | None = Field(description="all tasks of the cgroup waited for memory (PSI full)")
     processes: int | None
     components: list[ComponentView]
     history: list[HistoryPoint]
@@ -177,12 +188,16 @@ def detail_of(snapshot: Snapshot, samples: tuple[Sample, ...]) -> TargetDetail:
     report = statistics.report if statistics is not None and statistics.up else None
     components: tuple[Component, ...] = () if report is None else report.components
     memory = snapshot.seen.memory if snapshot.seen is not None else None
+    cgroup = snapshot.seen.cgroup if snapshot.seen is not None else NO_CGROUP
     return TargetDetail(
         **_summary(snapshot),
         levels=levels,
         budget_remaining=standing.budget_remaining,
         memory=_memory(snapshot.seen),
-        cgroup={},
+        cgroup=_cgroup(snapshot.seen),
+        oom_kills=_count(cgroup.oom_kills),
+        pressure_waiting_seconds=_seconds(cgroup.waiting_microseconds),
+        pressure_stalled_seconds=_seconds(cgroup.stalled_microseconds),
         processes=memory.processes if isinstance(memory, ProcessMemory) else None,
         components=[ComponentView.model_validate(component) for component in components],
         history=[
@@ -209,6 +224,23 @@ def _memory(seen: Observation | None) -> dict[str, Number]:
         "swap": Number.of(memory.swap_bytes),
         "proportional": Number.of(memory.proportional_bytes),
     }
+
+
+def _cgroup(seen: Observation | None) -> dict[str, Number]:
+    if seen is None:
+        return {}
+    return {
+        "usage": Number.of(seen.cgroup.usage_bytes),
+        "unreclaimable": Number.of(seen.cgroup.unreclaimable_bytes),
+    }
+
+
+def _count(reading: Reading) -> int | None:
+    return reading if isinstance(reading, int) else None
+
+
+def _seconds(microseconds: Reading) -> float | None:
+    return microseconds / 1_000_000 if isinstance(microseconds, int) else None
 
 
 def event_of(target: str, happening: Happening) -> EventView:
