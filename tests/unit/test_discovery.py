@@ -304,7 +304,8 @@ class TestPort:
     def test_owner_elsewhere_or_hidden(self, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         listening(proc, 5)
         process(proc, 50, 1)
-        assert failure_of(ByPort(8081), proc).reason is Reason.NOT_FOUND
+        elsewhere = failure_of(ByPort(8081), proc)
+        assert (elsewhere.reason, "another PID namespace" in elsewhere.detail) == (Reason.PERMISSION, True)
         refuse(monkeypatch, 50)
         assert failure_of(ByPort(8081), proc).reason is Reason.PERMISSION
 
@@ -354,7 +355,7 @@ class TestUrl:
         assert pid_of(self.finder, pod) == 51
 
     def test_only_tree(self, pod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert failure_of(self.finder, pod).reason is Reason.NOT_FOUND  # nobody hides: it is another namespace's
+        assert failure_of(self.finder, pod).reason is Reason.PERMISSION  # nobody hides: it is another namespace's
         refuse(monkeypatch, 50, 51)
         assert pid_of(self.finder, pod) == 50
         assert failure_of(ByPort(8081), pod).reason is Reason.PERMISSION  # asked for a port: no guessing

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from memory_watchdog.counters import CLEANUP_REASONS, DURATION_BUCKETS, HTTP_REASONS, SOURCE_REASONS, TRIGGERS, Counters
 from memory_watchdog.ledger import Snapshot, Standing, Statistics
 from memory_watchdog.observation import (
+    CgroupMemory,
     Component,
     Limit,
     LimitSource,
@@ -81,6 +82,7 @@ def full(name: str = "server") -> Snapshot:
         identity=ProcessIdentity(7, 700),
         memory=memory,
         report=UNKNOWN,
+        cgroup=CgroupMemory(600, 500, 1, 2_000_000, 1_000_000),
     )
     standing = Standing(
         level="normal",

@@ -116,11 +116,15 @@ def find(finder: Finder, proc: Path = Path("/proc"), own_pid: int | None = None)
     found = _by_listener(listener, proc, table, own_tree)
     if found is None:  # looked at once more: the server may have started after the table was read, or ended since
         return _by_listener(listener, proc, Table(proc), own_tree) or Unavailable(
-            Reason.PERMISSION, f"{listener} is held where we cannot look, as in another PID namespace: not visible here"
+            Reason.PERMISSION, f"{_named_listener(listener)} is held where we cannot look, as in another PID namespace"
         )
     if isinstance(finder, ByUrl) and isinstance(found, Unavailable) and found.reason is Reason.PERMISSION:
         return _only_tree(found, proc, table, own_tree)
     return found
+
+
+def _named_listener(listener: ByPort | BySocket) -> str:
+    return f"port {listener.port}" if isinstance(listener, ByPort) else listener.path
 
 
 def start_time_seconds(identity: ProcessIdentity, proc: Path = Path("/proc")) -> float | Unavailable:
