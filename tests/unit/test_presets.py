@@ -53,7 +53,7 @@ def test_each_says_what_it_was_seen_with_what_it_costs_and_what_it_cannot(name: 
     assert all(len(text) > 20 for text in header.values())
     document = preset_document(name)
     assert not document.mistakes
-    assert document.data.keys() <= {"stats", "levels", "settle"}
+    assert document.data.keys() <= {"stats", "levels", "settle", "dry_run"}
     assert not {"process", "url", "name", "limit"} & document.data.keys()
 
 
