@@ -242,6 +242,7 @@ targets:
     escalate_after: ${MISSING:-3}
   - <<: *first
     name: second
+    process: {port: 8082}
 """
     one, two = loaded(tmp_path, text, {"PORT": "8081", "DRY": "true"}).targets
     assert (one.url, one.process, one.dry_run, one.escalate_after) == (
@@ -250,7 +251,7 @@ targets:
         True,
         3,
     )
-    assert two == one.model_copy(update={"name": "second"})
+    assert two == one.model_copy(update={"name": "second", "process": ProcessConfig(port=8082)})
 
 
 def test_which_file_is_read(tmp_path: Path) -> None:

@@ -306,6 +306,22 @@ state_file: 5
         (11, "targets[0].interval"),
         (12, "targets[0].limit"),
         (13, "targets[1].name"),
+        (13, "targets[1].url"),
         (14, "state_file"),
     ]
     assert str(told[3]) == "memory-watchdog.yaml:6: targets[0].levels[0].exit: found '90%', allowed: below enter (75%)"
+
+
+def test_two_targets_that_find_the_same_process(tmp_path: Path) -> None:
+    text = """\
+targets:
+  - {name: a, url: "http://h:1"}
+  - {name: b, url: "http://h:1/"}
+  - {name: c, url: "http://h:2", process: {port: 5}}
+  - {name: d, url: "http://h:3", process: {port: 5}}
+  - {name: e, url: "http://h:1", process: {port: 6}}
+"""
+    assert [str(mistake) for mistake in mistakes(text, tmp_path)] == [
+        "memory-watchdog.yaml:3: targets[1].url: found 'http://h:1', allowed: another process than that of targets[0]",
+        "memory-watchdog.yaml:5: targets[3].process: found 'port: 5', allowed: another process than that of targets[2]",
+    ]

@@ -43,6 +43,25 @@ def config_problems(data: Mapping[str, Any]) -> Iterator[Problem]:
         if name is not None and first_of.setdefault(name, index) != index:
             allowed = f"a name that targets[{first_of[name]}] does not have"
             yield Problem(("targets", index, "name"), allowed, None if "name" in target else f"'{name}'")
+    yield from _twin_problems(targets)
+
+
+def _twin_problems(targets: list[Any]) -> Iterator[Problem]:
+    """Two targets that find the same process would clean it up twice. What only shows while running is refused then."""
+    first_of: dict[str, int] = {}
+    for index, target in enumerate(targets):
+        if not isinstance(target, dict):
+            continue
+        process, address = target.get("process"), target.get("url")
+        if isinstance(process, dict) and len(process) == 1:
+            found = ("process", f"{next(iter(process))}: {next(iter(process.values()))}")
+        elif process is None and isinstance(address, str):
+            found = ("url", address.rstrip("/"))
+        else:
+            continue
+        if first_of.setdefault(repr(found), index) != index:
+            other = f"targets[{first_of[repr(found)]}]"
+            yield Problem(("targets", index, found[0]), f"another process than that of {other}", f"'{found[1]}'")
 
 
 def _target_name(target: Mapping[str, Any]) -> str | None:
