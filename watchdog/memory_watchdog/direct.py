@@ -29,6 +29,8 @@ async def clean_up_directly(target: TargetConfig, level: str | None, reason: str
 
     Raises ValueError for a level that does not exist or sends nothing.
     """
+    if target.dry_run:
+        raise ValueError(f"{target.name} is in dry run: nothing is sent")
     requests = cleanup_requests(target)
     chosen = level if level is not None else next(iter(requests), None)
     if chosen is None or chosen not in requests:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -71,16 +72,26 @@ class _RepeatFilter(logging.Filter):
 
 
 class _StandardError:
-    """Where the lines go. One that cannot be written is lost: a full disk must not end the watching.
+    """Where the lines go. One that cannot be written is lost: a full disk or pipe must not end the watching.
 
     Written without a buffer, for what stays in one would fail again when the program ends.
     """
 
+    def __init__(self) -> None:
+        self._is_cut = False  # the last line went out in part: the next one begins on a line of its own
+
     def write(self, text: str) -> int:
         """Write a line, or lose it."""
-        if sys.__stderr__ is not None:  # None where it was closed: its number may now be another file's
-            with contextlib.suppress(OSError):
-                os.write(sys.__stderr__.fileno(), text.encode(errors="backslashreplace"))
+        if sys.__stderr__ is None:  # where it was closed: its number may now be another file's
+            return len(text)
+        descriptor, rest = sys.__stderr__.fileno(), text.encode(errors="backslashreplace")
+        with contextlib.suppress(OSError, ValueError):
+            # Never more than PIPE_BUF at a time, and only where that fits: a pipe that nobody empties would else stop
+            # the event loop, and with it the watching.
+            rest = b"\n" * self._is_cut + rest
+            while rest and select.select((), (descriptor,), (), 0)[1]:
+                rest = rest[os.write(descriptor, rest[: select.PIPE_BUF]) :]
+                self._is_cut = bool(rest)
         return len(text)
 
     def flush(self) -> None:

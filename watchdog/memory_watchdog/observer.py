@@ -7,7 +7,7 @@ Leaves to others: each source (`sources`), what follows from an observation (`wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from memory_watchdog.clock import Clock
@@ -40,6 +40,10 @@ DETAILS_SECONDS = 5.0
 """How old swap, shared memory and the list of processes may be; a status costs 32 µs a process, a statm 3."""
 
 DETAILS_BEFORE_ACTION_SECONDS = 1.0
+REPORTED_TICKS_PER_SECOND = 100
+MIN_PAUSE_SECONDS = 0.1
+FIRST_ANSWER_SECONDS = 0.5
+"""How long the first look waits for the statistics: being ready does not wait for a server."""
 
 
 _PASSING = (Reason.GONE, Reason.PENDING, Reason.TIMEOUT, Reason.UNREADABLE)
@@ -86,6 +90,7 @@ class Observer:
         reporter: Reporter,
         clock: Clock,
         claims: dict[ProcessIdentity, str],
+        wake: Callable[[], None],
     ) -> None:
         self.compared = Measure.AUTO
         self.limit: Limit | Unavailable = Unavailable(Reason.PENDING)
@@ -97,6 +102,9 @@ class Observer:
         self._clock = clock
         self._claims = claims
         self._claim: ProcessIdentity | None = None
+        self._wake = wake
+        self._is_first = True
+        self._asking: set[asyncio.Task[None]] = set()
         self._view = ProcessView(finder_of(target))
         self._cgroup = CgroupView()
         self._statistics = self._new_poller()
@@ -123,24 +131,32 @@ class Observer:
 
     async def close(self) -> None:
         """Stop reading, give back descriptors and the claim."""
-        if self._statistics_task is not None:
-            self._statistics_task.cancel()
-            await asyncio.gather(self._statistics_task, return_exceptions=True)
+        tasks = [*self._asking, *([] if self._statistics_task is None else [self._statistics_task])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._view.close()
         self._cgroup.close()
         self._release()
 
     async def observe(self, thresholds: Thresholds, reported_interval: float) -> Observation:
         """One look. `reported_interval` is how old the statistics may be where they are what is compared."""
-        now = self._clock.boottime()
-        seen = self._claimed(await self._view.read(now, DETAILS_SECONDS))
+        now, view = self._clock.boottime(), self._view
+        seen = await view.read(now, DETAILS_SECONDS)
+        if self._view is not view:  # a reload came in between: this was seen in a way that no longer counts
+            pending = Unavailable(Reason.PENDING, "the process is looked for in another way from now on")
+            seen = Seen(pending, pending)
+        seen = self._claimed(seen)
         cgroup = await self._cgroup.read(seen.identity, now, wants_limit=self._target.limit == "auto")
-        measure = self.compared = choose_measure(self._target, seen.identity, cgroup, self.compared)
+        measure = choose_measure(self._target, seen.identity, cgroup, self.compared)
+        if measure is not self.compared:
+            self._reporter.measure_chosen(measure, asked=self._target.measure)
+        self.compared = measure
         memory, used = seen.memory, _reading(seen.memory, measure)
         if measure is Measure.REPORTED:
-            # A little less than the interval: a tick that comes a moment early must not use the same answer twice.
-            await self._statistics.refresh(max_age=reported_interval * 0.9)
-            used = self._statistics.reported()
+            used = await self._reported(reported_interval)
+            if isinstance(seen.memory, Unavailable) and seen.memory.reason is not Reason.NOT_CONFIGURED:
+                self._reporter.process_unavailable(seen.memory)
         elif isinstance(seen.memory, Unavailable):
             self._reporter.process_unavailable(seen.memory)
         elif measure is Measure.UNRECLAIMABLE:
@@ -173,10 +189,9 @@ class Observer:
 
     def start_time_seconds(self, seen: Observation) -> float | None:
         """When the server started, since the epoch: by the kernel, else by its own word."""
-        started = self._view.start_time_seconds
-        if started is None and isinstance(seen.report, ServerReport):
-            return seen.report.start_time_seconds
-        return started
+        if seen.measure is Measure.REPORTED and isinstance(seen.identity, Unavailable):
+            return seen.report.start_time_seconds if isinstance(seen.report, ServerReport) else None
+        return self._view.start_time_seconds
 
     def identity(self, seen: Observation) -> ProcessIdentity | None:
         """Which process it was: by the kernel; where only the server's report is seen, by when it says it started."""
@@ -184,7 +199,7 @@ class Observer:
             return seen.identity
         report = seen.report
         if seen.measure is Measure.REPORTED and isinstance(report, ServerReport) and report.start_time_seconds:
-            return ProcessIdentity(pid=0, start_ticks=int(report.start_time_seconds))
+            return ProcessIdentity(pid=0, start_ticks=round(report.start_time_seconds * REPORTED_TICKS_PER_SECOND))
         return None
 
     # ---- the process
@@ -218,6 +233,20 @@ class Observer:
             return memory, used
         again = self._view.read_again(now, DETAILS_BEFORE_ACTION_SECONDS)
         return again, _reading(again, self.compared)
+
+    async def _reported(self, interval: float) -> Reading:
+        """What the server says now. The first look does not wait for a slow answer; the next comes with it."""
+        # A little less than the interval: a tick that comes a moment early must not use the same answer twice.
+        asking = asyncio.create_task(self._statistics.refresh(max_age=interval * 0.9))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        done, _ = await asyncio.wait({asking}, timeout=FIRST_ANSWER_SECONDS if self._is_first else None)
+        self._is_first = False
+        if not done:
+            asking.add_done_callback(lambda _: self._wake())
+            return Unavailable(Reason.PENDING, "the statistics have not answered yet")
+        asking.result()
+        return self._statistics.reported()
 
     async def _with_pss(self, memory: ProcessMemory, now: float) -> tuple[ProcessMemory, Reading]:
         reading, rest_seconds = await self._view.proportional()
@@ -256,8 +285,11 @@ class Observer:
         if stats is None:
             return
         while True:
-            await poller.refresh(max_age=stats.interval)
-            await asyncio.sleep(poller.due_in(stats.interval))
+            try:
+                await poller.refresh(max_age=stats.interval)
+            except Exception:  # noqa: BLE001 - a fault in one reading must not end the reading; it is logged and counted
+                self._reporter.broken()
+            await asyncio.sleep(max(poller.due_in(stats.interval), MIN_PAUSE_SECONDS))
 
 
 def _reading(memory: ProcessMemory | Unavailable, measure: Measure) -> Reading:

@@ -11,6 +11,7 @@ from memory_watchdog.clock import Clock
 from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
     Limit,
+    Measure,
     Observation,
     Outcome,
     OutcomeKind,
@@ -42,10 +43,16 @@ class Reporter:
     def attached(self, identity: ProcessIdentity, *, replaced: bool) -> None:
         """The target's process was found."""
         text = "the target is a new process" if replaced else "the target was found"
-        self.log.info(text, pid=identity.pid, change=True)
-        self._ledger.happened(self._clock.wall(), "process", f"{text}: pid {identity.pid}")
+        self.log.info(text, pid=identity.pid or None, change=True)  # without a view there is no pid
+        self._ledger.happened(self._clock.wall(), "process", f"{text}: pid {identity.pid}" if identity.pid else text)
         if replaced:
             self._ledger.restarted()
+
+    def measure_chosen(self, measure: Measure, *, asked: Measure) -> None:
+        """Which number is compared from now on."""
+        chosen = ", chosen by auto" if asked is Measure.AUTO else ""
+        self.log.info("compared from now on", measure=measure, asked=asked, change=True)
+        self._ledger.happened(self._clock.wall(), "measure", f"{measure} is compared{chosen}")
 
     def process_unavailable(self, why: Unavailable) -> None:
         """The target's process was not found or could not be read."""

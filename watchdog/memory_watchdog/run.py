@@ -55,6 +55,7 @@ class _Program:
         self._reloads: set[asyncio.Task[str | None]] = set()
         self._reload_state = ReloadState(successful=True, success_wall=self._clock.wall())
         self._app = self._create_app()
+        self._web_ended = False
         self._web: tuple[WebServer, asyncio.Task[None]] | None = None
 
     def _create_app(self) -> FastAPI:
@@ -132,6 +133,7 @@ class _Program:
     # ---- running
 
     async def run(self) -> None:
+        await self._supervisor.prepare(self._config)
         listener = _listen(self._config.web.listen_address)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -146,6 +148,8 @@ class _Program:
             server, serving = self._web
             server.stop()
             await serving
+        if self._web_ended:
+            raise StartError("the web server ended by itself")
         self._log.info("stopped", change=True)
 
     def _hang_up(self) -> None:
@@ -163,7 +167,8 @@ class _Program:
 
     def _served(self, ended: asyncio.Task[None]) -> None:
         """Without a web server nobody would see us: the program ends, and its own supervisor notices."""
-        if self._web is not None and self._web[1] is ended:
+        if self._web is not None and self._web[1] is ended and not self._stop.is_set():
+            self._web_ended = True
             self._stop.set()
 
 

@@ -21,6 +21,9 @@ from memory_watchdog.reporting import Reporter
 from memory_watchdog.state_file import SavedState, TargetState
 from memory_watchdog.watcher import Watcher
 
+SAVE_DEADLINE_SECONDS = 0.6
+"""A cleanup that cannot wait, and the end of the program, wait so long for a slow disk; fsync takes 1 to 20 ms."""
+
 SAVE_SECONDS = 1.0
 """State that no request waits for is written at most this often."""
 
@@ -54,6 +57,9 @@ class Supervisor:
         self._state_file: Path | None = None
         self._dirty = asyncio.Event()
         self._saving = asyncio.Lock()
+        self._writing: asyncio.Task[Unavailable | None] | None = None
+        self._stopping = False
+        self._leaving: set[asyncio.Task[None]] = set()
         self._was_ready = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.save_failures = 0
@@ -84,20 +90,25 @@ class Supervisor:
 
     # ---- running
 
-    async def run(self, config: Config, stop: asyncio.Event) -> None:
-        """Watch until `stop` is set. Raises StartError when the state file can neither be read nor written."""
+    async def prepare(self, config: Config) -> None:
+        """Read the saved state. Raises StartError when the state file can neither be read nor written."""
         self._removed = dict(await self._load(config.state_file))
         self._state_file = config.state_file
         unwritable = await self.write_to(config.state_file)
         if unwritable is not None:
             raise StartError(f"the state file cannot be written: {unwritable.detail}", is_config=True)
+
+    async def run(self, config: Config, stop: asyncio.Event) -> None:
+        """Watch until `stop` is set. What nobody planned ends it with that exception."""
         saver = asyncio.create_task(self._save_when_changed())
+        saver.add_done_callback(self._ended)
         stopping = asyncio.create_task(stop.wait())
         try:
             await self.apply(config)
-            until: list[asyncio.Future[Any]] = [saver, stopping, self._failed]
+            until: list[asyncio.Future[Any]] = [stopping, self._failed]
             await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._stopping = True
             stopping.cancel()
             saver.cancel()
             for running in self._running.values():
@@ -143,15 +154,21 @@ class Supervisor:
         return Running(watcher, task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A watcher ends by being cancelled; anything else is a fault that must end the program, not hide in it."""
-        error = None if task.cancelled() else task.exception() or RuntimeError("a watcher ended by itself")
+        """A task of ours ends when we cancel it; anything else is a fault that must end the program, not hide in it."""
+        asked = self._stopping or task in self._leaving
+        if task.cancelled():
+            error: BaseException | None = None if asked else RuntimeError("a task was cancelled by nobody of ours")
+        else:
+            error = task.exception() or RuntimeError("a task ended by itself")
         if error is not None and not self._failed.done():
             self._failed.set_exception(error)
 
     async def _remove(self, name: str) -> None:
         running = self._running[name]
+        self._leaving.add(running.task)
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
+        self._leaving.discard(running.task)
         self._removed[name] = running.watcher.state()
         self._running = {other: known for other, known in self._running.items() if other != name}
 
@@ -188,17 +205,28 @@ class Supervisor:
         if path is None or isinstance(self._boot, Unavailable):
             return None
         async with self._saving:
+            if self._writing is not None and not await _within(self._writing, SAVE_DEADLINE_SECONDS):
+                return Unavailable(Reason.TIMEOUT, f"{path}: an earlier write has not ended")
             self._dirty.clear()
             now = self._clock.boottime()
             states = self._removed | {name: running.watcher.state() for name, running in self._running.items()}
             state = SavedState(state_file.VERSION, self._boot, now, self._clock.wall(), states)
-            return await asyncio.to_thread(state_file.write, path, state_file.dump(state))
+            self._writing = asyncio.create_task(asyncio.to_thread(state_file.write, path, state_file.dump(state)))
+            if not await _within(self._writing, SAVE_DEADLINE_SECONDS):
+                return Unavailable(Reason.TIMEOUT, f"{path}: not written within {SAVE_DEADLINE_SECONDS:g}s")
+            return self._writing.result()
 
     async def _save_when_changed(self) -> None:
         while True:
             await self._dirty.wait()
             await self.save()
             await asyncio.sleep(SAVE_SECONDS)
+
+
+async def _within(task: asyncio.Task[Unavailable | None], seconds: float) -> bool:
+    """Is the task done within so many seconds? It goes on if not."""
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    return bool(done)
 
 
 def _is_needed(state: TargetState, now: float) -> bool:

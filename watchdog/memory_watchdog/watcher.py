@@ -8,8 +8,10 @@ Leaves to others: reading (`sources`), judging (`policy`), sending (`actions`), 
 from __future__ import annotations
 
 import asyncio
+import math
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from memory_watchdog.actions.http import CleanupRequest, needed_statistics
 from memory_watchdog.actions.steps import clean_up_in_steps
@@ -24,16 +26,17 @@ from memory_watchdog.observation import (
     Observation,
     ProcessIdentity,
 )
-from memory_watchdog.observer import Observer
+from memory_watchdog.observer import REPORTED_TICKS_PER_SECOND, Observer
 from memory_watchdog.parts import cleanup_requests, ladder_settings
 from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, Pause, Reloaded, Resume, Suppressed
 from memory_watchdog.policy.interval import next_interval
 from memory_watchdog.policy.ladder import Ladder
-from memory_watchdog.policy.settings import NONE
+from memory_watchdog.policy.settings import NONE, LadderSettings
 from memory_watchdog.poller import MIN_SECONDS
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.state_file import TargetState
 
+REPORTED_START_SLACK_SECONDS = 2.0
 STALLED_INTERVALS = 10
 STALLED_AT_LEAST_SECONDS = 30.0
 
@@ -66,14 +69,24 @@ class Watcher:
         self._changed = changed
         self._client = None if target.url is None else TargetClient(target.url)
         self._retired: list[TargetClient] = []
-        self._observer = Observer(target, self._client, ledger=ledger, reporter=reporter, clock=clock, claims=claims)
+        self._wake = asyncio.Event()
+        self._observer = Observer(
+            target,
+            self._client,
+            ledger=ledger,
+            reporter=reporter,
+            clock=clock,
+            claims=claims,
+            wake=self._wake.set,
+        )
         self._requests = cleanup_requests(target)
         self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
         self._identity = saved.identity if saved else None
         self._last_used: tuple[float, int] | None = None
         self._growth = 0.0
-        self._wake = asyncio.Event()
-        self._ticked_at = clock.boottime()
+        self._due_at = clock.boottime()
+        self._pss_spacing = 0.0
+        self._closing: set[asyncio.Task[None]] = set()
         self._actions: set[asyncio.Task[None]] = set()
         self._make_known()
 
@@ -88,9 +101,10 @@ class Watcher:
         return TargetState(self._ladder.state, self._identity, self.target.budget.per)
 
     def stalled(self) -> bool:
-        """Have the ticks stopped?"""
-        silence = self._clock.boottime() - self._ticked_at
-        return silence > max(STALLED_AT_LEAST_SECONDS, STALLED_INTERVALS * self.target.interval)
+        """Have the ticks stopped, or does each of them fail? Counted from when the next one was due."""
+        overdue = self._clock.boottime() - self._due_at
+        waiting = 0.0 if self.target.stats is None else self.target.stats.timeout
+        return overdue > max(STALLED_AT_LEAST_SECONDS, STALLED_INTERVALS * self.target.interval) + waiting
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -100,17 +114,19 @@ class Watcher:
             while True:
                 started = self._clock.boottime()
                 late = started - due > max(0.05, self.target.interval / 2)
-                await self._guarded_tick()
-                ended = self._ticked_at = self._clock.boottime()
+                went_well = await self._guarded_tick()
+                ended = self._clock.boottime()
                 self.ledger.tick_took(ended - started, late=late)
                 self.ready = True
                 due = max(started + self._interval(), ended)
+                if went_well:
+                    self._due_at = due
                 if await self._wait(due - ended):
                     due = self._clock.boottime()
         finally:
             for task in self._actions:
                 task.cancel()
-            await asyncio.gather(*self._actions, return_exceptions=True)
+            await asyncio.gather(*self._actions, *self._closing, return_exceptions=True)
             await self._observer.close()
             for client in (self._client, *self._retired):
                 if client is not None:
@@ -134,10 +150,13 @@ class Watcher:
         if target.url != before.url:
             if self._client is not None:
                 self._retired.append(self._client)
+                if not self._actions:
+                    self._close_retired()
             self._client = None if target.url is None else TargetClient(target.url)
         self._observer.reload(target, self._client)
         self._requests = cleanup_requests(target)
-        self._ladder_step(Reloaded(ladder_settings(target)), self._clock.boottime())
+        self._pss_spacing = 0.0
+        self._ladder_step(Reloaded(self._settings()), self._clock.boottime())
         self._make_known()
         self._reporter.reloaded()
         self._wake.set()
@@ -166,11 +185,13 @@ class Watcher:
         self._wake.set()
         await self._save()
 
-    async def _guarded_tick(self) -> None:
+    async def _guarded_tick(self) -> bool:
         try:
             await self._tick()
         except Exception:  # noqa: BLE001 - a fault in one tick must not end the watching; it is logged and counted
             self._reporter.broken()
+            return False
+        return True
 
     # ---- one tick
 
@@ -185,7 +206,7 @@ class Watcher:
         self._reporter.looked(seen, self._ladder.held)
 
     def _attached(self, identity: ProcessIdentity) -> None:
-        if identity == self._identity:
+        if _is_same(identity, self._identity):
             return
         replaced = self._identity is not None
         self._identity = identity
@@ -223,7 +244,6 @@ class Watcher:
 
     async def _act(self, decision: Decision, client: TargetClient, requests: Sequence[CleanupRequest]) -> None:
         """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
-        self._reporter.decided(decision)
         await self._save()
         values = Placeholders(
             request_id=decision.request_id,
@@ -232,13 +252,23 @@ class Watcher:
             target_bytes=decision.target_bytes,
             statistics=await self._observer.statistics_values(set().union(*map(needed_statistics, requests))),
         )
+        request = self._ladder.state.request
+        if request is None or request.request_id != decision.request_id or request.answered_at is not None:
+            return  # saving took so long that the ladder has given it up: nothing was sent, and nothing will be
+        self._reporter.decided(decision)
         outcome = await clean_up_in_steps(client, requests, values)
         self._reporter.answered(decision, outcome)
         self._step(outcome)
         self._wake.set()
-        if client in self._retired:
-            self._retired.remove(client)
-            await client.aclose()
+        if len(self._actions) == 1:  # this one: nothing else uses a client that a reload has replaced
+            self._close_retired()
+
+    def _close_retired(self) -> None:
+        retired, self._retired = self._retired, []
+        for client in retired:
+            task = asyncio.create_task(client.aclose())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     # ---- what comes of it
 
@@ -291,5 +321,34 @@ class Watcher:
             interval_seconds=self._longest_interval(),
         )
         if self._observer.compared is Measure.PSS:
-            return max(interval, self._observer.pss_due_at - self._clock.boottime())
+            interval = max(interval, self._observer.pss_due_at - self._clock.boottime())
+            self._stretch(interval)
         return interval
+
+    def _stretch(self, spacing: float) -> None:
+        """Let the ladder wait for readings that come as seldom as Pss of a large server is read.
+
+        In powers of two and only upwards, so that not every reading is a reload.
+        """
+        if spacing * 3 <= self._ladder.settings.stale_after_seconds or spacing <= self._pss_spacing:
+            return
+        self._pss_spacing = 2.0 ** math.ceil(math.log2(spacing))
+        self._ladder_step(Reloaded(self._settings()), self._clock.boottime())
+
+    def _settings(self) -> LadderSettings:
+        settings, spacing = ladder_settings(self.target), self._pss_spacing
+        if not spacing:
+            return settings
+        return replace(
+            settings,
+            stale_after_seconds=max(settings.stale_after_seconds, 3 * spacing),
+            settle_seconds=max(settings.settle_seconds, 4 * spacing),
+        )
+
+
+def _is_same(identity: ProcessIdentity, known: ProcessIdentity | None) -> bool:
+    """The same process? A start time that a server reports itself wavers with the clock that it is worked out from."""
+    if known is None or identity == known:
+        return identity == known
+    slack = REPORTED_START_SLACK_SECONDS * REPORTED_TICKS_PER_SECOND
+    return identity.pid == known.pid == 0 and abs(identity.start_ticks - known.start_ticks) <= slack

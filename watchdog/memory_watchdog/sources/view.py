@@ -7,6 +7,7 @@ Leaves to others: how a process is found (`discovery`) and read (`process`), whi
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ class ProcessView:
         self._proc = proc
         self._tree: ProcessTree | None = None
         self._search: asyncio.Task[ProcessIdentity | Unavailable] | None = None
-        self._pss: asyncio.Task[Reading] | None = None
+        self._pss: asyncio.Task[tuple[Reading, float]] | None = None
+        self._closed = False
         self.start_time_seconds: float | None = None
 
     async def read(self, now: float, details_max_age: float) -> Seen:
@@ -66,23 +68,27 @@ class ProcessView:
 
     async def proportional(self) -> tuple[Reading, float]:
         """Pss of the tree, and how many seconds it has to be left alone now."""
-        if self._tree is None:
-            return Unavailable(Reason.GONE), 0.0
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        late = self._pss is not None  # asked for by an earlier look: what it says is not of now
         if self._pss is None:
-            self._pss = asyncio.create_task(asyncio.to_thread(self._tree.proportional))
-        done, _ = await asyncio.wait({self._pss}, timeout=PSS_DEADLINE_SECONDS)
-        took = loop.time() - started
+            if self._tree is None:
+                return Unavailable(Reason.GONE), 0.0
+            self._pss = asyncio.create_task(asyncio.to_thread(_timed, self._tree.proportional))
+        pss = self._pss
+        done, _ = await asyncio.wait({pss}, timeout=PSS_DEADLINE_SECONDS)
         if not done:
-            return Unavailable(
-                Reason.TIMEOUT, f"smaps_rollup took more than {PSS_DEADLINE_SECONDS:g}s"
-            ), took / PSS_SHARE
-        reading, self._pss = self._pss.result(), None
+            text = f"smaps_rollup took more than {PSS_DEADLINE_SECONDS:g}s"
+            return Unavailable(Reason.TIMEOUT, text), PSS_DEADLINE_SECONDS / PSS_SHARE
+        self._pss = None
+        if pss.cancelled():
+            return _ELSEWHERE, 0.0
+        reading, took = pss.result()
+        if late:
+            reading = Unavailable(Reason.TIMEOUT, f"smaps_rollup took {took:.1f}s: it is no reading of now")
         return reading, took / PSS_SHARE
 
     def close(self) -> None:
-        """Give back the descriptors."""
+        """Give back the descriptors. A read that is under way ends as unknown."""
+        self._closed = True
         self._detach()
         for task in (self._search, self._pss):
             if task is not None:
@@ -98,10 +104,13 @@ class ProcessView:
         """Find the process, in a thread: a scan of all descriptors takes milliseconds, a hung one for ever."""
         if self._search is None:
             self._search = asyncio.create_task(_in_thread(find, finder, self._proc))
-        done, _ = await asyncio.wait({self._search}, timeout=SEARCH_WAIT_SECONDS)
+        search = self._search
+        done, _ = await asyncio.wait({search}, timeout=SEARCH_WAIT_SECONDS)
+        if self._closed:  # by a reload, while we waited: whatever was found is no longer asked for
+            return _ELSEWHERE
         if not done:
             return Unavailable(Reason.TIMEOUT, "looking for the process takes long")
-        found, self._search = self._search.result(), None
+        found, self._search = search.result(), None
         if isinstance(found, Unavailable):
             return found
         self._finder = pinned(finder, found)
@@ -109,6 +118,15 @@ class ProcessView:
         started = start_time_seconds(found, self._proc)
         self.start_time_seconds = None if isinstance(started, Unavailable) else started
         return None
+
+
+_ELSEWHERE = Unavailable(Reason.PENDING, "the process is looked for in another way from now on")
+
+
+def _timed(read: Callable[[], Reading]) -> tuple[Reading, float]:
+    """A reading and the seconds that it took, waiting for a thread not included."""
+    started = time.monotonic()
+    return read(), time.monotonic() - started
 
 
 async def _in_thread(
