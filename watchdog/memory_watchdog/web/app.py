@@ -17,9 +17,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
 from memory_watchdog import __version__
-from memory_watchdog.web.access import refuse_changes_from_outside
 from memory_watchdog.web.api import Program as ApiProgram
 from memory_watchdog.web.api import create_router
+from memory_watchdog.web.limits import Limits
 
 SCRAPE_THREADS = 2
 """Rendering is pure Python and takes 3 ms: more threads make it no faster, and 40 of them, as the framework would start
@@ -46,6 +46,7 @@ def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
     app = FastAPI(
         title="memory-watchdog", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
+    app.add_middleware(Limits, allows_loopback=program.allows_loopback_changes)
     app.include_router(create_router(program))
     threads = ThreadPoolExecutor(SCRAPE_THREADS, thread_name_prefix="scrape")
 
@@ -72,9 +73,8 @@ def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
         return PlainTextResponse("the first tick has not finished yet\n", status_code=503)
 
     @app.post("/-/reload", include_in_schema=False)
-    async def reload(request: Request) -> PlainTextResponse:
+    async def reload() -> PlainTextResponse:
         """Read the config again. 500 with what is wrong; the old config then stays in force."""
-        refuse_changes_from_outside(request, allow_loopback=program.allows_loopback_changes())
         problem = await program.reload()
         if problem is not None:
             return PlainTextResponse(f"{problem}\n", status_code=500)
