@@ -126,3 +126,35 @@ def test_a_body_within_the_bound_is_passed_on_whole(program: Program) -> None:
         answer = client.post(f"{url}/api/v1/targets/a/pause", content=pieces, headers=headers)
         assert (answer.status_code, "no target" in answer.text) == (404, True), "the body was read, and was right"
     assert program.reloads == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("pause", b'{"seconds": 1e999}', ["body", "seconds"]),
+        ("pause", b'{"seconds": NaN}', ["body", "seconds"]),
+        ("cleanup", rb'{"reason": "\ud800"}', ["body", "reason"]),
+        ("cleanup", rb'{"level": "\ud800"}', ["body", "level"]),
+        ("cleanup", rb'{"\ud800": 1}', ["body"]),
+        ("cleanup", b'{"a": ', ["body", 6]),
+    ],
+)
+def test_what_cannot_be_repeated_is_refused_and_not_repeated(
+    program: Program, path: str, body: bytes, where: list[str | int]
+) -> None:
+    url = f"http://127.0.0.1:{program.port}/api/v1/targets/a/{path}"
+    with httpx.Client(trust_env=False) as client:
+        answer = client.post(url, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    (one,) = answer.json()["detail"]
+    assert set(one) == {"loc", "msg", "type"}
+    assert one["loc"] == where
+
+
+def test_a_body_of_many_mistakes_is_answered_shortly(program: Program) -> None:
+    url = f"http://127.0.0.1:{program.port}/api/v1/targets/a/cleanup"
+    with httpx.Client(trust_env=False) as client:
+        for body in ({f"k{index}": 1 for index in range(4000)}, {"x" * 60_000: 1}):
+            answer = client.post(url, json=body)
+            assert answer.status_code == 422
+            assert len(answer.content) < 4096

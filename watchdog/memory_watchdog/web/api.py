@@ -91,7 +91,7 @@ def create_router(program: Program) -> APIRouter:
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         if isinstance(sent, Suppressed):
-            raise HTTPException(409, f"{sent.reason}: {sent.detail}")
+            raise HTTPException(409, _held_back(sent))
         return CleanupAnswer(request_id=sent.request_id, level=sent.level, target_bytes=sent.target_bytes)
 
     @router.post(
@@ -118,6 +118,12 @@ def create_router(program: Program) -> APIRouter:
         return detail_of(watcher.ledger.snapshot(), watcher.ledger.samples())
 
     return router
+
+
+def _held_back(note: Suppressed) -> str:
+    """Reason and detail, once each: some details begin with the reason in words."""
+    words = str(note.reason).replace("_", " ")
+    return note.detail if note.detail.startswith(words) else f"{note.reason}: {note.detail}"
 
 
 def _default_level(watcher: Watcher) -> str:

@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
 from memory_watchdog import __version__
+from memory_watchdog.config_errors import escaped
 from memory_watchdog.web.api import Program as ApiProgram
 from memory_watchdog.web.api import create_router
 from memory_watchdog.web.limits import Limits
@@ -26,6 +28,7 @@ SCRAPE_THREADS = 2
 for 50 scrapes side by side, cost 8 MiB that never come back."""
 
 _READ = ["GET", "HEAD"]
+_MISTAKES_SHOWN = 20
 
 
 class Program(ApiProgram, Protocol):
@@ -47,6 +50,7 @@ def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
         title="memory-watchdog", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
     app.add_middleware(Limits, allows_loopback=program.allows_loopback_changes)
+    app.add_exception_handler(RequestValidationError, _unfit)
     app.include_router(create_router(program))
     threads = ThreadPoolExecutor(SCRAPE_THREADS, thread_name_prefix="scrape")
 
@@ -86,6 +90,20 @@ def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
         return HTMLResponse(_LANDING)
 
     return app
+
+
+async def _unfit(_: Request, error: Exception) -> JSONResponse:
+    """422 without what was sent: JSON cannot repeat a lone surrogate or an infinity, and nobody needs to read it."""
+    assert isinstance(error, RequestValidationError), "it is registered for these"
+    detail = [
+        {
+            "loc": [part if isinstance(part, int) else escaped(str(part)) for part in one["loc"]],
+            "msg": one["msg"],
+            "type": one["type"],
+        }
+        for one in error.errors()[:_MISTAKES_SHOWN]
+    ]
+    return JSONResponse({"detail": detail}, 422)
 
 
 def _exposition(registry: CollectorRegistry, names: list[str] | None, accept: str, accept_encoding: str) -> Response:
