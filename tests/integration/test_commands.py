@@ -81,7 +81,7 @@ def test_probe_names_what_it_sees(tmp_path: Path) -> None:
         for text in (
             "target [bold]demo[/]", "[/red]", "processes in the tree", "resident (rss)", "anonymous", "file mappings",
             "swap", "proportional (pss)", "smaps_rollup", "400 MiB", "given", "measure anon, chosen by auto",
-            "level normal", "(met now)", "level aggressive", "1 components", "component cache", "120 MiB, 120 items",
+            "level normal", "(met now)", "level aggressive", "│ 1 component ", "component cache", "120 MiB, 120 items",
             "reported by the server", "cleanup normal", "probe never sends it",
         ):  # fmt: skip
             assert text in done.stdout, text
