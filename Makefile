@@ -29,6 +29,7 @@ help:
 
 $(READY): pyproject.toml constraints.txt tools/check_python.py
 	@$(PYTHON) tools/check_python.py
+	@echo "setting up $(VENV), about half a minute"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	@touch $@

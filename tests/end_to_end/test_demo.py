@@ -105,6 +105,7 @@ def _tells_the_story(text: str) -> None:
         assert int(row[0]) >= 1
         assert float(row[1]) > 1
         assert "reclaimed" in row[3]
+    assert "\nWhere less is measured than claimed: " in text
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -216,6 +216,13 @@ def test_changes_can_be_turned_off(tmp_path: Path) -> None:
             assert Api(watchdog).get("targets")[0]["up"]
 
 
+def test_a_cleanup_in_dry_run_is_held_back_and_the_reason_said_once(tmp_path: Path) -> None:
+    with running_target() as target, running_watchdog(tmp_path, config(target.url, dry_run=True)) as watchdog:
+        answer = Api(watchdog).post("targets/demo/cleanup")
+        assert (answer.status_code, problem(answer)) == (409, "dry run: by hand")
+        assert target.requests == []
+
+
 def test_two_targets_with_one_process_are_an_error(tmp_path: Path) -> None:
     with running_target() as target:
         content = config(target.url)

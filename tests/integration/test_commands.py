@@ -70,6 +70,51 @@ def test_check_warns(tmp_path: Path) -> None:
         assert sum(text in line for line in warnings) == 1, (text, warnings)
 
 
+def test_check_refuses_a_state_file_that_run_could_not_use(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    for name, why in (
+        ("missing/state.json", "its folder does not exist"),
+        ("file/state.json", "its folder is none"),
+        (".", "not a regular file"),
+        ("pipe", "not a regular file"),
+        ("x" * 300, "File name too long"),
+    ):
+        path = written(tmp_path, config("http://127.0.0.1:1") | {"state_file": str(tmp_path / name)})
+        done = command("check", str(path))
+        assert (done.returncode, done.stdout) == (2, ""), name
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"{path}: state_file: found '{tmp_path}"), line
+        assert line.endswith(f"({why}), allowed: a file in a folder that exists and can be written")
+    assert not (tmp_path / "missing").exists(), "nothing is made"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_check_refuses_a_state_file_in_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(0o555)
+    path = written(tmp_path, config("http://127.0.0.1:1") | {"state_file": str(tmp_path / "shut" / "state.json")})
+    done = command("check", str(path))
+    assert (done.returncode, "its folder cannot be written" in done.stderr) == (2, True)
+
+
+def test_check_warns_of_tokens_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "good").write_text("abc\n")
+    files = {"no": str(tmp_path / "missing"), "empty": str(tmp_path / "empty"), "good": str(tmp_path / "good")}
+    levels = [
+        level("low", "200MiB", "100MiB", cleanup={"path": "/x", "bearer_token_file": files["empty"]}),
+        level("high", "300MiB", "200MiB", cleanup={"path": "/x", "bearer_token_file": files["good"]}),
+    ]
+    content = config("http://127.0.0.1:1", levels=levels, stats={"bearer_token_file": files["no"]})
+    done = command("check", str(written(tmp_path, content | {"state_file": str(tmp_path / "s.json")})))
+    assert done.returncode == 0
+    warnings = [line for line in done.stdout.splitlines() if "bearer_token_file" in line]
+    assert [line.split(": ")[2] for line in warnings] == ["stats", "cleanup of level low"]
+    assert warnings[0].endswith(f"token file {files['no']}: No such file or directory")
+    assert warnings[1].endswith(f"token file {files['empty']}: empty")
+    assert "abc" not in done.stdout
+
+
 def test_probe_names_what_it_sees(tmp_path: Path) -> None:
     with running_target("[/red]") as target:
         target.control(grow=120)
@@ -81,7 +126,7 @@ def test_probe_names_what_it_sees(tmp_path: Path) -> None:
         for text in (
             "target [bold]demo[/]", "[/red]", "processes in the tree", "resident (rss)", "anonymous", "file mappings",
             "swap", "proportional (pss)", "smaps_rollup", "400 MiB", "given", "measure anon, chosen by auto",
-            "level normal", "(met now)", "level aggressive", "1 components", "component cache", "120 MiB, 120 items",
+            "level normal", "(met now)", "level aggressive", "│ 1 component ", "component cache", "120 MiB, 120 items",
             "reported by the server", "cleanup normal", "probe never sends it",
         ):  # fmt: skip
             assert text in done.stdout, text

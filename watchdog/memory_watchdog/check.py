@@ -1,14 +1,21 @@
 """`memory-watchdog check`: what a valid config means, and what about it will surprise.
 
-Leaves to others: what makes a config invalid (`config`).
+Covers: the files that a config names; a state file that `run` could not use is an error, as it is there.
+Leaves to others: what makes a config invalid in itself (`config`). Nothing is created or changed.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
-from memory_watchdog.config import Config, TargetConfig
+from memory_watchdog.config import Config, ConfigError, TargetConfig
+from memory_watchdog.config_errors import Mistake, escaped
+from memory_watchdog.config_models import RequestConfig
+from memory_watchdog.http_request import NotSent, read_token
+from memory_watchdog.outside_text import one_line
 from memory_watchdog.quantities import Size, format_bytes, format_seconds
 
 SLOW_BYTES_PER_SECOND = 2 * 1024**2
@@ -16,7 +23,16 @@ SLOW_BYTES_PER_SECOND = 2 * 1024**2
 
 
 def check(config: Config) -> Iterator[str]:
-    """Lines for the person who wrote the config: one that sums it up, then warnings."""
+    """Lines for the person who wrote the config: one that sums it up, then warnings.
+
+    Raises ConfigError for a state file that cannot be used.
+    """
+    problem = None if config.state_file is None else _unusable(config.state_file)
+    if problem is not None:
+        where = str(config.file or "options")
+        found = f"'{escaped(str(config.state_file))}' ({problem})"
+        allowed = "a file in a folder that exists and can be written"
+        raise ConfigError([Mistake(where, None, "state_file", found, allowed)])
     names = ", ".join(target.name for target in config.targets)
     yield f"{config.file or 'options'}: valid; targets: {names}"
     if config.state_file is None:
@@ -29,7 +45,36 @@ def check(config: Config) -> Iterator[str]:
             yield f"warning: target {target.name}: {warning}"
 
 
+def _unusable(path: Path) -> str | None:
+    """Why `run` could not read the file, or replace it by a new one beside it."""
+    folder = path.parent
+    try:
+        if not folder.is_dir():
+            return "its folder is none" if folder.exists() else "its folder does not exist"
+        # The file itself need not be writable: it is replaced.
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return "its folder cannot be written"
+        if path.exists() and not path.is_file():
+            return "not a regular file"
+        if path.exists() and not os.access(path, os.R_OK):
+            return "it cannot be read"
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a NUL
+        return one_line(getattr(error, "strerror", None) or str(error))
+    return None
+
+
+def _token_warnings(target: TargetConfig) -> Iterator[str]:
+    requests: list[tuple[str, RequestConfig]] = [] if target.stats is None else [("stats", target.stats)]
+    for level in target.levels:
+        requests += [(f"cleanup of level {level.name}", request) for request in level.cleanup or ()]
+    for what, request in requests:
+        token = None if request.bearer_token_file is None else read_token(request.bearer_token_file)
+        if isinstance(token, NotSent):
+            yield f"{what}: bearer_token_file: until this is mended no such request is sent: {one_line(token.detail)}"
+
+
 def _warnings(target: TargetConfig) -> Iterator[str]:
+    yield from _token_warnings(target)
     for level in target.levels:
         if level.cleanup_timeout is not None and isinstance(target.limit, Size):
             survived = 0.125 * target.limit.bytes / level.cleanup_timeout

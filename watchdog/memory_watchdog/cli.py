@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import io
 import os
 import sys
@@ -22,6 +23,9 @@ from memory_watchdog.quantities import parse_duration
 
 if TYPE_CHECKING:
     from memory_watchdog.client import Refused
+
+_OUTPUT_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
+"""What a write to standard output fails with; such an error names no file."""
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_CONFIG = 0, 1, 2
 
@@ -45,19 +49,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that a terminal cannot show is no reason to fail
-    parsed = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = parsed.command
     try:
-        return command(parsed)
+        return _done(arguments)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 - one line a mistake
         return EXIT_BAD_CONFIG
     except (KeyboardInterrupt, asyncio.CancelledError):
         return EXIT_FAILED
-    except BrokenPipeError:
-        # `memory-watchdog probe | head`: nobody reads on. Python would complain once more while it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `memory-watchdog probe | head`: nobody reads on
+        _forget_output()
         return EXIT_FAILED
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+            raise
+        _forget_output()
+        return _fail(f"the output cannot be written: {error.strerror}")
+
+
+def _done(arguments: Sequence[str] | None) -> int:
+    """The command's status, once everything that it printed has been written."""
+    try:
+        parsed = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = parsed.command
+        return command(parsed)
+    finally:
+        if sys.stdout is not None:  # `>&-`
+            sys.stdout.flush()
+
+
+def _forget_output() -> None:
+    """Python would complain once more while it flushes at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -237,11 +259,15 @@ def _cleanup_directly(parsed: argparse.Namespace, url: str) -> int:
 
 def _pause(parsed: argparse.Namespace) -> int:
     from memory_watchdog import client  # noqa: PLC0415
+    from memory_watchdog.web.schemas import MAX_PAUSE_SECONDS  # noqa: PLC0415
 
     try:
         seconds = parse_duration(parsed.duration)
     except ValueError as allowed:
         return _fail(f"--for: found {parsed.duration!r}, allowed: {allowed}", EXIT_BAD_CONFIG)
+    if not 0 < seconds <= MAX_PAUSE_SECONDS:
+        longest = f"{MAX_PAUSE_SECONDS // 3600}h"
+        return _fail(f"--for: found {parsed.duration!r}, allowed: more than 0s, at most {longest}", EXIT_BAD_CONFIG)
     return _said(client.pause(_web_url(parsed), parsed.target, seconds))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import httpx
 
+from memory_watchdog.outside_text import one_line
+
 TIMEOUT_SECONDS = 3.0
 
 
@@ -14,7 +16,7 @@ def healthy(base_url: str) -> str | None:
         with httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS) as client:
             answer = client.get(url)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: a UnicodeError of a host name
-        return f"{url}: {error or type(error).__name__}"
+        return f"{one_line(url)}: {one_line(str(error)) or type(error).__name__}"
     if answer.status_code != httpx.codes.OK:
-        return f"{url}: {answer.status_code} {answer.text.strip()[:200]}"
+        return f"{url}: {answer.status_code} {one_line(answer.text)}"
     return None

@@ -262,7 +262,8 @@ def _statistics_rows(statistics: StatisticsReading | None, *, mapped: bool) -> I
         yield Row("statistics", f"unknown: {report}", f"HTTP, {took}", _statistics_advice(report.reason, mapped=mapped))
         return
     assert isinstance(report, ServerReport), "a report or the reason why not"
-    yield Row("statistics", f"{len(report.components)} components", f"HTTP, {took}")
+    count = len(report.components)
+    yield Row("statistics", f"{count} component{'' if count == 1 else 's'}", f"HTTP, {took}")
     if report.resident_bytes is not None:
         yield Row("reported by the server", format_bytes(report.resident_bytes), "HTTP")
     if report.allocator_free_bytes is not None:

@@ -11,17 +11,14 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException, Request
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
-_FORBIDDEN = 403
 
-
-def refuse_changes_from_outside(request: Request, *, allow_loopback: bool) -> None:
-    """Raise 403, with the reason, unless the request may change something."""
-    peer = request.client.host if request.client is not None else ""
-    problem = why_refused(peer, request.headers, allow_loopback=allow_loopback)
-    if problem is not None:
-        raise HTTPException(_FORBIDDEN, problem)
+def why_scope_refused(scope: Scope, *, allow_loopback: bool) -> str | None:
+    """`why_refused` for an ASGI request, of which nothing but its head has been read."""
+    client = scope.get("client")
+    return why_refused("" if client is None else client[0], Headers(scope=scope), allow_loopback=allow_loopback)
 
 
 def why_refused(peer: str, headers: Mapping[str, str], *, allow_loopback: bool) -> str | None:

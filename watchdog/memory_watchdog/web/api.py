@@ -1,19 +1,19 @@
 """The API under /api/v1: targets, their history and events, cleanup and pause.
 
 Handlers that only read are plain functions and run in threads; those that change something run in the event loop, where
-the ladders live. Leaves to others: shapes (`web.schemas`), who may (`web.access`).
+the ladders live. Leaves to others: shapes (`web.schemas`), who may change something and how much they send
+(`web.limits`).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 
 from memory_watchdog.policy.events import Suppressed
 from memory_watchdog.policy.settings import NONE
 from memory_watchdog.watcher import Watcher
-from memory_watchdog.web.access import refuse_changes_from_outside
 from memory_watchdog.web.schemas import (
     CleanupAnswer,
     CleanupRequest,
@@ -32,6 +32,7 @@ MAX_EVENTS = 1000
 
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "No such target"}}
 _FORBIDDEN: dict[int | str, dict[str, Any]] = {403: {"model": Problem, "description": "Not from there"}}
+_TOO_LARGE: dict[int | str, dict[str, Any]] = {413: {"model": Problem, "description": "Too large a body"}}
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": Problem, "description": "Held back, and why"}}
 
 
@@ -52,17 +53,12 @@ def create_router(program: Program) -> APIRouter:
     """The routes. Names of targets may hold slashes (a target on a Unix socket is called by its path)."""
     router = APIRouter(prefix="/api/v1")
 
-    async def may_change(request: Request) -> None:
-        refuse_changes_from_outside(request, allow_loopback=program.allows_loopback_changes())
-
     def watcher_of(name: str) -> Watcher:
         watcher = program.watcher(name)
         if watcher is None:
             known = ", ".join(other.target.name for other in program.watchers()[:10])
             raise HTTPException(404, f"no target {name[:200]!r}; there are: {known}")
         return watcher
-
-    changes: dict[str, Any] = {"dependencies": [Depends(may_change)]}
 
     @router.get("/targets", operation_id="list_targets")
     def targets() -> list[TargetSummary]:
@@ -84,7 +80,7 @@ def create_router(program: Program) -> APIRouter:
 
     @router.post(
         "/targets/{name:path}/cleanup", operation_id="clean_up", status_code=202,
-        responses=_NOT_FOUND | _FORBIDDEN | _CONFLICT, **changes,
+        responses=_NOT_FOUND | _FORBIDDEN | _TOO_LARGE | _CONFLICT,
     )  # fmt: skip
     async def clean_up(name: str, body: CleanupRequest) -> CleanupAnswer:
         """Send a cleanup now. It skips cooldown, budget and pause; never a request in flight, never dry run."""
@@ -95,17 +91,19 @@ def create_router(program: Program) -> APIRouter:
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         if isinstance(sent, Suppressed):
-            raise HTTPException(409, f"{sent.reason}: {sent.detail}")
+            raise HTTPException(409, _held_back(sent))
         return CleanupAnswer(request_id=sent.request_id, level=sent.level, target_bytes=sent.target_bytes)
 
-    @router.post("/targets/{name:path}/pause", operation_id="pause", responses=_NOT_FOUND | _FORBIDDEN, **changes)
+    @router.post(
+        "/targets/{name:path}/pause", operation_id="pause", responses=_NOT_FOUND | _FORBIDDEN | _TOO_LARGE
+    )  # fmt: skip
     async def pause(name: str, body: PauseRequest) -> PauseAnswer:
         """Send nothing for a while, except by hand. A new pause takes the place of the old one."""
         return PauseAnswer(paused_until_timestamp_seconds=await watcher_of(name).pause(body.seconds))
 
     @router.delete(
         "/targets/{name:path}/pause", operation_id="resume", status_code=204,
-        responses=_NOT_FOUND | _FORBIDDEN, **changes,
+        responses=_NOT_FOUND | _FORBIDDEN,
     )  # fmt: skip
     async def resume(name: str) -> Response:
         """End the pause."""
@@ -120,6 +118,12 @@ def create_router(program: Program) -> APIRouter:
         return detail_of(watcher.ledger.snapshot(), watcher.ledger.samples())
 
     return router
+
+
+def _held_back(note: Suppressed) -> str:
+    """Reason and detail, once each: some details begin with the reason in words."""
+    words = str(note.reason).replace("_", " ")
+    return note.detail if note.detail.startswith(words) else f"{note.reason}: {note.detail}"
 
 
 def _default_level(watcher: Watcher) -> str:

@@ -12,20 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
 from memory_watchdog import __version__
-from memory_watchdog.web.access import refuse_changes_from_outside
+from memory_watchdog.config_errors import escaped
 from memory_watchdog.web.api import Program as ApiProgram
 from memory_watchdog.web.api import create_router
+from memory_watchdog.web.limits import Limits
 
 SCRAPE_THREADS = 2
 """Rendering is pure Python and takes 3 ms: more threads make it no faster, and 40 of them, as the framework would start
 for 50 scrapes side by side, cost 8 MiB that never come back."""
 
 _READ = ["GET", "HEAD"]
+_MISTAKES_SHOWN = 20
 
 
 class Program(ApiProgram, Protocol):
@@ -46,6 +49,8 @@ def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
     app = FastAPI(
         title="memory-watchdog", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
+    app.add_middleware(Limits, allows_loopback=program.allows_loopback_changes)
+    app.add_exception_handler(RequestValidationError, _unfit)
     app.include_router(create_router(program))
     threads = ThreadPoolExecutor(SCRAPE_THREADS, thread_name_prefix="scrape")
 
@@ -72,9 +77,8 @@ def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
         return PlainTextResponse("the first tick has not finished yet\n", status_code=503)
 
     @app.post("/-/reload", include_in_schema=False)
-    async def reload(request: Request) -> PlainTextResponse:
+    async def reload() -> PlainTextResponse:
         """Read the config again. 500 with what is wrong; the old config then stays in force."""
-        refuse_changes_from_outside(request, allow_loopback=program.allows_loopback_changes())
         problem = await program.reload()
         if problem is not None:
             return PlainTextResponse(f"{problem}\n", status_code=500)
@@ -86,6 +90,20 @@ def create_app(registry: CollectorRegistry, program: Program) -> FastAPI:
         return HTMLResponse(_LANDING)
 
     return app
+
+
+async def _unfit(_: Request, error: Exception) -> JSONResponse:
+    """422 without what was sent: JSON cannot repeat a lone surrogate or an infinity, and nobody needs to read it."""
+    assert isinstance(error, RequestValidationError), "it is registered for these"
+    detail = [
+        {
+            "loc": [part if isinstance(part, int) else escaped(str(part)) for part in one["loc"]],
+            "msg": one["msg"],
+            "type": one["type"],
+        }
+        for one in error.errors()[:_MISTAKES_SHOWN]
+    ]
+    return JSONResponse({"detail": detail}, 422)
 
 
 def _exposition(registry: CollectorRegistry, names: list[str] | None, accept: str, accept_encoding: str) -> Response:

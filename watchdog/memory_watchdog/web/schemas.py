@@ -117,7 +117,10 @@ class CleanupRequest(BaseModel):
     """A cleanup by hand."""
 
     model_config = ConfigDict(extra="forbid")
-    level: str | None = Field(default=None, description="default: the held level, else the lowest that has a cleanup")
+    # A length, without which pydantic lets lone surrogates through.
+    level: str | None = Field(
+        default=None, max_length=200, description="default: the held level, else the lowest that has a cleanup"
+    )
     reason: str = Field(default="by hand", min_length=1, max_length=200)
 
 
