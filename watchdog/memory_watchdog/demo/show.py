@@ -209,8 +209,8 @@ def _summarise(console: Console, story: Story) -> None:
         )
     console.print(table)
     console.print(
-        "Where less is measured than claimed: the load goes on while a cleanup is measured (the settle time), and one that a "
-        "higher level supersedes is not measured at all.",
+        "Where less is measured than claimed: the load goes on while a cleanup is measured (the settle time), and one "
+        "that a higher level supersedes is not measured at all.",
         highlight=False,
     )
     console.print(f"Done in {time.monotonic() - story.started:.0f}s: both levels were reached, cleaned up, and left.")
