@@ -100,6 +100,8 @@ class Supervisor:
 
     async def run(self, config: Config, stop: asyncio.Event) -> None:
         """Watch until `stop` is set. What nobody planned ends it with that exception."""
+        if config.state_file is None:
+            self._log.info("no state_file: a restarted watchdog will not remember cooldown, budget and pause")
         saver = asyncio.create_task(self._save_when_changed())
         saver.add_done_callback(self._ended)
         stopping = asyncio.create_task(stop.wait())
@@ -176,7 +178,6 @@ class Supervisor:
 
     async def _load(self, path: Path | None) -> Mapping[str, TargetState]:
         if path is None:
-            self._log.info("no state_file: a restarted watchdog will not remember cooldown, budget and pause")
             return {}
         if isinstance(self._boot, Unavailable):
             raise StartError(f"the boot id cannot be read: {self._boot.detail}")
