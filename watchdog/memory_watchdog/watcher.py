@@ -8,10 +8,8 @@ Leaves to others: reading (`sources`), judging (`policy`), sending (`actions`), 
 from __future__ import annotations
 
 import asyncio
-import math
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from memory_watchdog.actions.http import CleanupRequest, needed_statistics
 from memory_watchdog.actions.steps import clean_up_in_steps
@@ -21,18 +19,15 @@ from memory_watchdog.config import TargetConfig
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.ledger import Standing, TargetLedger
 from memory_watchdog.observation import (
-    Limit,
     Measure,
     Observation,
     ProcessIdentity,
 )
 from memory_watchdog.observer import REPORTED_TICKS_PER_SECOND, Observer
+from memory_watchdog.pace import Pace
 from memory_watchdog.parts import cleanup_requests, ladder_settings
 from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, Pause, Reloaded, Resume, Suppressed
-from memory_watchdog.policy.interval import next_interval
 from memory_watchdog.policy.ladder import Ladder
-from memory_watchdog.policy.settings import NONE, LadderSettings
-from memory_watchdog.poller import MIN_SECONDS
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.state_file import TargetState
 
@@ -82,10 +77,8 @@ class Watcher:
         self._requests = cleanup_requests(target)
         self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
         self._identity = saved.identity if saved else None
-        self._last_used: tuple[float, int] | None = None
-        self._growth = 0.0
+        self._pace = Pace(target)
         self._due_at = clock.boottime()
-        self._pss_spacing = 0.0
         self._closing: set[asyncio.Task[None]] = set()
         self._actions: set[asyncio.Task[None]] = set()
         self._make_known()
@@ -118,7 +111,7 @@ class Watcher:
                 ended = self._clock.boottime()
                 self.ledger.tick_took(ended - started, late=late)
                 self.ready = True
-                due = max(started + self._interval(), ended)
+                due = max(started + self._interval(ended), ended)
                 if went_well:
                     self._due_at = due
                 if await self._wait(due - ended):
@@ -155,8 +148,8 @@ class Watcher:
             self._client = None if target.url is None else TargetClient(target.url)
         self._observer.reload(target, self._client)
         self._requests = cleanup_requests(target)
-        self._pss_spacing = 0.0
-        self._ladder_step(Reloaded(self._settings()), self._clock.boottime())
+        self._pace = Pace(target)
+        self._ladder_step(Reloaded(self._pace.settings()), self._clock.boottime())
         self._make_known()
         self._reporter.reloaded()
         self._wake.set()
@@ -196,11 +189,11 @@ class Watcher:
     # ---- one tick
 
     async def _tick(self) -> None:
-        seen = await self._observer.observe(self._ladder.thresholds, self._reported_interval())
+        seen = await self._observer.observe(self._ladder.thresholds, self._pace.reported_interval(self._ladder))
         identity = self._observer.identity(seen)
         if identity is not None:
             self._attached(identity)
-        self._follow(seen)
+        self._pace.follow(seen)
         self._step(seen)
         self._record(seen)
         self._reporter.looked(seen, self._ladder.held)
@@ -213,17 +206,8 @@ class Watcher:
         self._reporter.attached(identity, replaced=replaced)
         if replaced:
             self._ladder_step(NewProcess(identity), self._clock.boottime())
-        self._last_used = None
+        self._pace.begin_anew()
         self._changed()
-
-    def _follow(self, seen: Observation) -> None:
-        """Growth between two looks: what the interval is worked out from."""
-        if not isinstance(seen.used, int):
-            self._last_used = None
-            return
-        if self._last_used is not None and seen.taken_at > self._last_used[0]:
-            self._growth = (seen.used - self._last_used[1]) / (seen.taken_at - self._last_used[0])
-        self._last_used = (seen.taken_at, seen.used)
 
     def _step(self, event: Event) -> Decision | None:
         decision = self._ladder_step(event, self._clock.boottime())
@@ -296,54 +280,12 @@ class Watcher:
             start_time_seconds=self._observer.start_time_seconds(seen),
         )
 
-    def _longest_interval(self) -> float:
-        """The configured interval; shorter where the second half of a settle time needs readings for its verdict."""
-        target = self.target
-        if self._ladder.state.request is None and self._ladder.held == NONE:
-            return target.interval
-        return min(target.interval, max(target.settle / 4, target.min_interval))
-
-    def _reported_interval(self) -> float:
-        stats, longest = self.target.stats, self._longest_interval()
-        return max(MIN_SECONDS, longest if stats is None else min(longest, stats.interval))
-
-    def _interval(self) -> float:
+    def _interval(self, now: float) -> float:
         """Seconds until the next tick."""
-        if self._observer.compared is Measure.REPORTED:
-            return self._reported_interval()
-        limit = self._observer.limit
-        interval = next_interval(
-            used=None if self._last_used is None else self._last_used[1],
-            limit_bytes=limit.bytes if isinstance(limit, Limit) else None,
-            thresholds=self._ladder.thresholds,
-            growth_bytes_per_second=self._growth,
-            min_interval_seconds=self.target.min_interval,
-            interval_seconds=self._longest_interval(),
-        )
-        if self._observer.compared is Measure.PSS:
-            interval = max(interval, self._observer.pss_due_at - self._clock.boottime())
-            self._stretch(interval)
+        interval = self._pace.interval(self._ladder, self._observer, now)
+        if self._observer.compared is Measure.PSS and self._pace.stretched(interval, self._ladder):
+            self._ladder_step(Reloaded(self._pace.settings()), now)
         return interval
-
-    def _stretch(self, spacing: float) -> None:
-        """Let the ladder wait for readings that come as seldom as Pss of a large server is read.
-
-        In powers of two and only upwards, so that not every reading is a reload.
-        """
-        if spacing * 3 <= self._ladder.settings.stale_after_seconds or spacing <= self._pss_spacing:
-            return
-        self._pss_spacing = 2.0 ** math.ceil(math.log2(spacing))
-        self._ladder_step(Reloaded(self._settings()), self._clock.boottime())
-
-    def _settings(self) -> LadderSettings:
-        settings, spacing = ladder_settings(self.target), self._pss_spacing
-        if not spacing:
-            return settings
-        return replace(
-            settings,
-            stale_after_seconds=max(settings.stale_after_seconds, 3 * spacing),
-            settle_seconds=max(settings.settle_seconds, 4 * spacing),
-        )
 
 
 def _is_same(identity: ProcessIdentity, known: ProcessIdentity | None) -> bool:
