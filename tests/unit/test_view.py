@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from pathlib import Path
 
+import psutil
 import pytest
-from memory_watchdog.observation import ProcessIdentity, Reading, Reason, Unavailable
+from memory_watchdog.observation import Measure, ProcessIdentity, ProcessMemory, Reading, Reason, Unavailable
 from memory_watchdog.sources import view as module
-from memory_watchdog.sources.discovery import ByPid, Finder
-from memory_watchdog.sources.process import ProcessTree
+from memory_watchdog.sources.discovery import ByPid, ByPort, Finder
+from memory_watchdog.sources.process import ProcessTree, measured
 from memory_watchdog.sources.view import ProcessView
 
 
@@ -63,5 +65,23 @@ def test_a_pss_that_comes_late_is_no_reading_of_now(monkeypatch: pytest.MonkeyPa
         again, _ = await view.proportional()
         assert again == 12345
         view.close()
+
+    asyncio.run(look())
+
+
+def test_without_proc_psutil_reads_what_it_can(tmp_path: Path) -> None:
+    async def look() -> None:
+        view = ProcessView(ByPid(os.getpid()), tmp_path / "no proc")
+        seen = await view.read(0.0, 5.0)
+        assert isinstance(seen.memory, ProcessMemory)
+        assert seen.memory.resident_bytes > 0
+        assert isinstance(seen.memory.anonymous_bytes, Unavailable)
+        assert measured(seen.memory, Measure.RSS) == seen.memory.resident_bytes
+        assert isinstance(measured(seen.memory, Measure.ANON), Unavailable)
+        assert view.start_time_seconds == pytest.approx(psutil.Process().create_time(), abs=0.02)
+        view.close()
+        other = await ProcessView(ByPort(1), tmp_path / "no proc").read(0.0, 5.0)
+        assert isinstance(other.identity, Unavailable)
+        assert other.identity.reason is Reason.UNSUPPORTED
 
     asyncio.run(look())

@@ -103,7 +103,7 @@ class ProcessMemory:
     """
 
     resident_bytes: int
-    anonymous_bytes: int
+    anonymous_bytes: Reading
     processes: int
     file_bytes: Reading
     shared_bytes: Reading

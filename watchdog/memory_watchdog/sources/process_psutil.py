@@ -9,6 +9,7 @@ from __future__ import annotations
 import psutil
 
 from memory_watchdog.observation import ProcessIdentity, ProcessMemory, Reading, Reason, Unavailable
+from memory_watchdog.sources.discovery import ByPid, Finder
 
 _TICKS_PER_SECOND = 100  # a tick of our own: psutil gives seconds
 _UNSUPPORTED = Unavailable(Reason.UNSUPPORTED, "not known without /proc")
@@ -23,6 +24,16 @@ def identify(pid: int) -> ProcessIdentity | Unavailable:
         return Unavailable(Reason.NOT_FOUND, failure.detail) if failure.reason is Reason.GONE else failure
 
 
+def find(finder: Finder) -> ProcessIdentity | Unavailable:
+    """The process that a finder means. Without /proc only a pid can be found; it stays with its first process."""
+    if not isinstance(finder, ByPid):
+        return Unavailable(Reason.UNSUPPORTED, "without /proc a process is found by its pid only: set process.pid")
+    identity = identify(finder.pid)
+    if isinstance(identity, ProcessIdentity) and finder.start_ticks not in (None, identity.start_ticks):
+        return Unavailable(Reason.GONE, f"pid {finder.pid} is used again by another process")
+    return identity
+
+
 class PsutilTree:
     """The tree below one process, as `process.ProcessTree`."""
 
@@ -31,6 +42,11 @@ class PsutilTree:
         self._gone: Unavailable | None = None
         self._members: list[psutil.Process] = []
         self._listed_at = float("-inf")
+
+    @property
+    def start_time_seconds(self) -> float:
+        """When the root started, since the epoch."""
+        return self._identity.start_ticks / _TICKS_PER_SECOND
 
     @property
     def identity(self) -> ProcessIdentity:
@@ -76,8 +92,7 @@ class PsutilTree:
         self._members = living
         return ProcessMemory(
             resident_bytes=resident_bytes,
-            # The field must hold a number. This is its upper bound; `anon` stays unknown, for want of swap.
-            anonymous_bytes=resident_bytes,
+            anonymous_bytes=_UNSUPPORTED,
             processes=len(living),
             file_bytes=_UNSUPPORTED,
             shared_bytes=_UNSUPPORTED,

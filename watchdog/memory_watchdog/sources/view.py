@@ -15,6 +15,8 @@ from pathlib import Path
 from memory_watchdog.observation import ProcessIdentity, ProcessMemory, Reading, Reason, Unavailable
 from memory_watchdog.sources.discovery import Finder, find, pinned, start_time_seconds
 from memory_watchdog.sources.process import ProcessTree
+from memory_watchdog.sources.process_psutil import PsutilTree
+from memory_watchdog.sources.process_psutil import find as find_without_proc
 
 SEARCH_WAIT_SECONDS = 0.5
 """How long a tick waits for a discovery; 20 ms are usual, but one hung command line can hold it up for ever."""
@@ -38,7 +40,7 @@ class ProcessView:
     def __init__(self, finder: Finder | None, proc: Path = Path("/proc")) -> None:
         self._finder = finder
         self._proc = proc
-        self._tree: ProcessTree | None = None
+        self._tree: ProcessTree | PsutilTree | None = None
         self._search: asyncio.Task[ProcessIdentity | Unavailable] | None = None
         self._pss: asyncio.Task[tuple[Reading, float]] | None = None
         self._closed = False
@@ -103,7 +105,7 @@ class ProcessView:
     async def _attach(self, finder: Finder) -> Unavailable | None:
         """Find the process, in a thread: a scan of all descriptors takes milliseconds, a hung one for ever."""
         if self._search is None:
-            self._search = asyncio.create_task(_in_thread(find, finder, self._proc))
+            self._search = asyncio.create_task(asyncio.to_thread(_find, finder, self._proc))
         search = self._search
         done, _ = await asyncio.wait({search}, timeout=SEARCH_WAIT_SECONDS)
         if self._closed:  # by a reload, while we waited: whatever was found is no longer asked for
@@ -114,6 +116,10 @@ class ProcessView:
         if isinstance(found, Unavailable):
             return found
         self._finder = pinned(finder, found)
+        if not self._proc.is_dir():
+            self._tree = tree = PsutilTree(found)
+            self.start_time_seconds = tree.start_time_seconds
+            return None
         self._tree = ProcessTree(found, self._proc)
         started = start_time_seconds(found, self._proc)
         self.start_time_seconds = None if isinstance(started, Unavailable) else started
@@ -129,7 +135,6 @@ def _timed(read: Callable[[], Reading]) -> tuple[Reading, float]:
     return read(), time.monotonic() - started
 
 
-async def _in_thread(
-    search: Callable[[Finder, Path], ProcessIdentity | Unavailable], finder: Finder, proc: Path
-) -> ProcessIdentity | Unavailable:
-    return await asyncio.to_thread(search, finder, proc)
+def _find(finder: Finder, proc: Path) -> ProcessIdentity | Unavailable:
+    """By /proc where there is one, else by psutil."""
+    return find(finder, proc) if proc.is_dir() else find_without_proc(finder)
