@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,17 @@ import pytest
 
 from tests.support.target import Target, running_target
 from tests.support.wait import eventually
-from tests.support.watchdog import Watchdog, cleanup, command, config, levels, running_watchdog, written
+from tests.support.watchdog import (
+    ENVIRONMENT,
+    PROGRAM,
+    Watchdog,
+    cleanup,
+    command,
+    config,
+    levels,
+    running_watchdog,
+    written,
+)
 
 END_SECONDS = 2.0
 
@@ -158,3 +169,24 @@ def test_a_state_that_can_no_longer_be_saved_is_told_and_counted_and_the_watchin
             assert watchdog.wait_for("verdict")["verdict"] == "effective"
             assert (watchdog.metrics().value("state_save_failures_total") or 0) >= 1
             assert watchdog.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_still_imports_ends_it_with_status_0(tmp_path: Path, number: signal.Signals) -> None:
+    """Sent as soon as it has a handler of its own for it, which is long before it listens."""
+    path = written(tmp_path, config("http://127.0.0.1:1"))
+    process = subprocess.Popen([*PROGRAM, "run", f"--config.file={path}"], env=ENVIRONMENT, stderr=subprocess.PIPE)
+    try:
+        eventually(lambda: catches_sigterm(process.pid))
+        process.send_signal(number)
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def catches_sigterm(pid: int) -> bool:
+    """By SigCgt of /proc/PID/status; SIGINT says nothing, since Python catches that one itself."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")), 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)

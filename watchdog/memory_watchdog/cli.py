@@ -10,6 +10,7 @@ import asyncio
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -154,6 +155,11 @@ def _fail(text: str, status: int = EXIT_FAILED) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    # What follows imports for half a second: a signal then ends it as later, also for pid 1 of a container, to which
+    # the kernel gives no default. A reload is for who runs already.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(EXIT_OK))
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from memory_watchdog.run import run  # noqa: PLC0415 - half a second of imports that `check` does not need
     from memory_watchdog.supervisor import StartError  # noqa: PLC0415
 
