@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 from memory_watchdog.observation import Reading, Reason, Unavailable
@@ -118,3 +119,17 @@ def entry(raw: bytes, key: bytes) -> int | None:
 
 def _parsed(digits: bytes) -> int | None:
     return int(digits) if digits.isdigit() and len(digits) <= _MAX_DIGITS else None
+
+
+def sum_of_entries(folder: Folder, keys: Iterable[bytes]) -> Reading:
+    """The sum of these lines of `memory.stat`; one that is missing leaves the sum unknown, not too low."""
+    raw = folder.read("memory.stat")
+    if isinstance(raw, Unavailable):
+        return raw
+    total = 0
+    for key in keys:
+        value = entry(raw, key)
+        if value is None:
+            return Unavailable(Reason.UNREADABLE, f"{folder.path}/memory.stat has no {key.decode()}")
+        total += value
+    return total

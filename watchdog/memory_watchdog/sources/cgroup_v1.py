@@ -53,16 +53,7 @@ def usage(folder: Folder) -> Reading:
 
 def reclaimable(folder: Folder) -> Reading:
     """Page cache on the lists that reclaim looks through: neither shared memory nor locked pages. v1 shows no slab."""
-    raw = folder.read("memory.stat")
-    if isinstance(raw, Unavailable):
-        return raw
-    total = 0
-    for key in _PAGE_CACHE:
-        value = entry(raw, key)
-        if value is None:
-            return Unavailable(Reason.UNREADABLE, f"{folder.path}/memory.stat has no {key.decode()}")
-        total += value
-    return total
+    return cgroup_files.sum_of_entries(folder, _PAGE_CACHE)
 
 
 def oom_kills(folder: Folder) -> Reading:
