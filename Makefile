@@ -27,11 +27,11 @@ help:
 	@echo "make docs      what in docs/ is generated from the code"
 	@echo "make clean     remove what was built"
 
-$(READY): pyproject.toml constraints.txt tools/check_python.py
+$(READY): pyproject.toml kit/pyproject.toml constraints.txt tools/check_python.py
 	@$(PYTHON) tools/check_python.py
 	@echo "setting up $(VENV), about half a minute"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]' --editable './kit[all]'
 	@touch $@
 
 demo: $(READY)

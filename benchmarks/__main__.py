@@ -10,8 +10,10 @@ _SHARED = frozenset({"__init__", "__main__", "report", "processes", "sampling_pa
 
 
 def names() -> Iterator[str]:
-    """Every benchmark, in the order of the alphabet."""
-    return (path.stem for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem not in _SHARED)
+    """Every benchmark, in the order of the alphabet: a module, or a folder with a `__main__`."""
+    here = Path(__file__).parent
+    modules = {path.stem for path in here.glob("*.py")} - _SHARED
+    return iter(sorted(modules | {path.parent.name for path in here.glob("*/__main__.py")}))
 
 
 if __name__ == "__main__":

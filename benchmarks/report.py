@@ -41,14 +41,22 @@ class Row:
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
 
-def run(description: str, measure: Callable[[bool], Sequence[Row]], arguments: Sequence[str] | None = None) -> None:
-    """The whole command: parse, `measure(quick)`, print."""
+def run(
+    description: str,
+    measure: Callable[..., Sequence[Row]],
+    arguments: Sequence[str] | None = None,
+    *,
+    parts: Sequence[str] = (),
+) -> None:
+    """The whole command: parse, `measure(quick)` or with `parts` to choose from `measure(quick, chosen)`, print."""
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="end within 45 s; the numbers are rougher")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    if parts:
+        parser.add_argument("parts", nargs="*", choices=[*parts, []], metavar="PART", help=", ".join(parts))
     parsed = parser.parse_args(arguments)
     try:
-        rows = measure(parsed.quick)
+        rows = measure(parsed.quick, parsed.parts) if parts else measure(parsed.quick)
     except BenchmarkError as error:
         sys.exit(f"{parser.prog}: {error}")
     if parsed.json:
