@@ -86,7 +86,7 @@ class ComponentReport:
 
 @dataclass(frozen=True, slots=True)
 class MemoryReport:
-    """The process and all that is registered, at one moment. `allocator_free_bytes`: freed, but kept by the allocator."""
+    """The process and all that is registered, at one moment; what the allocator keeps is freed, and not given back."""
 
     pid: int
     start_time_seconds: float
