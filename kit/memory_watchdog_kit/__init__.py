@@ -10,6 +10,14 @@ from memory_watchdog_kit.component import (
     MemoryReport,
     Statistics,
 )
+from memory_watchdog_kit.settings import (
+    ContextTrackerSettings,
+    KitSettings,
+    MemoryManagerSettings,
+    SemanticCacheSettings,
+    SettingsError,
+    SettingsMistake,
+)
 
 __version__ = "0.1.0"
 
@@ -19,7 +27,13 @@ __all__ = [
     "Component",
     "ComponentCleanup",
     "ComponentReport",
+    "ContextTrackerSettings",
+    "KitSettings",
     "Level",
+    "MemoryManagerSettings",
     "MemoryReport",
+    "SemanticCacheSettings",
+    "SettingsError",
+    "SettingsMistake",
     "Statistics",
 ]
