@@ -1,15 +1,20 @@
 """What a Python server imports so that its caches are bounded, observable and cleanable."""
 
+from memory_watchdog_kit.allocator import Allocator, find_allocator, return_large_blocks
 from memory_watchdog_kit.component import (
     Cleaned,
     CleanupReport,
     Component,
     ComponentCleanup,
     ComponentReport,
+    Expiring,
     Level,
     MemoryReport,
     Statistics,
 )
+from memory_watchdog_kit.manager import CleanupBusy, MemoryManager
+from memory_watchdog_kit.own_memory import OwnMemory, read_own_memory
+from memory_watchdog_kit.pacing import release_in_steps, settle_heap
 from memory_watchdog_kit.settings import (
     ContextTrackerSettings,
     KitSettings,
@@ -22,18 +27,28 @@ from memory_watchdog_kit.settings import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Allocator",
     "Cleaned",
+    "CleanupBusy",
     "CleanupReport",
     "Component",
     "ComponentCleanup",
     "ComponentReport",
     "ContextTrackerSettings",
+    "Expiring",
     "KitSettings",
     "Level",
+    "MemoryManager",
     "MemoryManagerSettings",
     "MemoryReport",
+    "OwnMemory",
     "SemanticCacheSettings",
     "SettingsError",
     "SettingsMistake",
     "Statistics",
+    "find_allocator",
+    "read_own_memory",
+    "release_in_steps",
+    "return_large_blocks",
+    "settle_heap",
 ]

@@ -75,6 +75,15 @@ class Component(Protocol):
         ...
 
 
+@runtime_checkable
+class Expiring(Protocol):
+    """A component that also knows what nobody can get any more. The manager calls this every period."""
+
+    def expire(self) -> Cleaned | Iterator[Cleaned]:
+        """Let go of what is expired and of nothing else; as `Component.cleanup`, in steps if it takes longer."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ComponentReport:
     """One component in a `MemoryReport`; `error` says why it has no statistics."""
@@ -108,7 +117,7 @@ class ComponentCleanup:
 class CleanupReport:
     """One cleanup. `reclaimed_bytes` is measured on the process, never added up from what the components say.
 
-    None where it could not be measured.
+    None where it could not be measured. `not_given_back` says why free pages could not be returned to the system.
     """
 
     request_id: str
@@ -116,3 +125,4 @@ class CleanupReport:
     reclaimed_bytes: int | None
     duration_seconds: float
     components: tuple[ComponentCleanup, ...]
+    not_given_back: str | None = None
