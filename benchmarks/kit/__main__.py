@@ -6,12 +6,12 @@ memory.
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from benchmarks.kit._part import rows_of
 from benchmarks.report import Row, progress, run
 
 
@@ -27,12 +27,8 @@ def measure(quick: bool, chosen: Sequence[str] = ()) -> list[Row]:
     with ProcessPoolExecutor(max_workers=1, mp_context=fresh, max_tasks_per_child=1) as processes:
         for part in chosen or parts():
             progress(f"{part} …")
-            rows += processes.submit(_rows, part, quick).result()
+            rows += processes.submit(rows_of, part, quick).result()
     return rows
-
-
-def _rows(part: str, quick: bool) -> list[Row]:
-    return list(importlib.import_module(f"benchmarks.kit.{part}").rows(quick))
 
 
 if __name__ == "__main__":
