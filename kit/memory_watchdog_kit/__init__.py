@@ -12,6 +12,7 @@ from memory_watchdog_kit.component import (
     MemoryReport,
     Statistics,
 )
+from memory_watchdog_kit.embedding_store import EmbeddingStore, StoreError, StoreInUseError, StoreStatistics
 from memory_watchdog_kit.manager import CleanupBusy, MemoryManager
 from memory_watchdog_kit.own_memory import OwnMemory, read_own_memory
 from memory_watchdog_kit.pacing import release_in_steps, settle_heap
@@ -35,6 +36,7 @@ __all__ = [
     "ComponentCleanup",
     "ComponentReport",
     "ContextTrackerSettings",
+    "EmbeddingStore",
     "Expiring",
     "KitSettings",
     "Level",
@@ -46,6 +48,9 @@ __all__ = [
     "SettingsError",
     "SettingsMistake",
     "Statistics",
+    "StoreError",
+    "StoreInUseError",
+    "StoreStatistics",
     "find_allocator",
     "read_own_memory",
     "release_in_steps",
