@@ -14,6 +14,15 @@ from memory_watchdog_kit.component import (
 )
 from memory_watchdog_kit.embedding_store import EmbeddingStore, StoreError, StoreInUseError, StoreStatistics
 from memory_watchdog_kit.manager import CleanupBusy, MemoryManager
+from memory_watchdog_kit.model_host import (
+    ModelCrashed,
+    ModelError,
+    ModelFailed,
+    ModelHost,
+    ModelHostClosed,
+    ModelSpec,
+    ModelTimeout,
+)
 from memory_watchdog_kit.own_memory import OwnMemory, read_own_memory
 from memory_watchdog_kit.pacing import release_in_steps, settle_heap
 from memory_watchdog_kit.settings import (
@@ -43,6 +52,13 @@ __all__ = [
     "MemoryManager",
     "MemoryManagerSettings",
     "MemoryReport",
+    "ModelCrashed",
+    "ModelError",
+    "ModelFailed",
+    "ModelHost",
+    "ModelHostClosed",
+    "ModelSpec",
+    "ModelTimeout",
     "OwnMemory",
     "SemanticCacheSettings",
     "SettingsError",
