@@ -1,6 +1,7 @@
 """What a Python server imports so that its caches are bounded, observable and cleanable."""
 
 from memory_watchdog_kit.allocator import Allocator, find_allocator, return_large_blocks
+from memory_watchdog_kit.array_files import ArrayFileError, MappedArrays, open_array, save_array
 from memory_watchdog_kit.component import (
     Cleaned,
     CleanupReport,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Allocator",
+    "ArrayFileError",
     "Cleaned",
     "CleanupBusy",
     "CleanupReport",
@@ -49,6 +51,7 @@ __all__ = [
     "Expiring",
     "KitSettings",
     "Level",
+    "MappedArrays",
     "MemoryManager",
     "MemoryManagerSettings",
     "MemoryReport",
@@ -68,8 +71,10 @@ __all__ = [
     "StoreInUseError",
     "StoreStatistics",
     "find_allocator",
+    "open_array",
     "read_own_memory",
     "release_in_steps",
     "return_large_blocks",
+    "save_array",
     "settle_heap",
 ]
