@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from memory_watchdog_kit import ModelCrashed, ModelError, ModelHost, ModelTimeout
 
@@ -195,7 +197,8 @@ def test_threads_hammer_while_workers_are_killed(host: Make, loops: int) -> None
     def murder() -> None:
         while not over.wait(0.05):
             for worker in children(forkserver.pid)[:1]:
-                worker.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.kill()
 
     def ask(number: int) -> None:
         try:
