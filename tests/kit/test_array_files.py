@@ -109,6 +109,15 @@ def test_a_damaged_header_is_an_error(tmp_path: Path, offset: int, value: int) -
             open_array(path)
 
 
+@pytest.mark.parametrize(("old", "new"), [(b"<f4", b"<i4"), (b"(10, 100)", b"(100, 10)"), (b"False", b"True ")])
+def test_a_header_that_fits_the_size_and_is_wrong_is_an_error(tmp_path: Path, old: bytes, new: bytes) -> None:
+    path = tmp_path / "array.npy"
+    save_array(path, np.arange(1000, dtype=np.float32).reshape(10, 100))
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(ArrayFileError):
+        open_array(path)
+
+
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(content=st.binary(max_size=300), magic=st.booleans())
 def test_any_file_is_an_array_or_an_error(tmp_path: Path, content: bytes, magic: bool) -> None:

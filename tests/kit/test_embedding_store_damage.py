@@ -8,6 +8,7 @@ import pickle
 import random
 import shutil
 import sqlite3
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,17 @@ def test_a_damaged_row_is_a_miss_is_counted_and_goes(folder: Path, column: str, 
         store.put("3", vector(33))
         store.flush()
         np.testing.assert_array_equal(store.get("3"), vector(33))
+
+
+def test_an_enormous_row_is_not_read_into_memory(folder: Path) -> None:
+    change(folder, "UPDATE embedding SET data = zeroblob(50000000) WHERE key = ?", b"3")
+    with EmbeddingStore(folder) as store:
+        tracemalloc.start()
+        assert store.get("3") is None
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 5_000_000
+        assert store.statistics().damaged_rows == 1
 
 
 @pytest.mark.parametrize("dtype", ["object", "O", "|O", "float32", "uint8", "V1"])
