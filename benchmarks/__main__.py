@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-_SHARED = frozenset({"__init__", "__main__", "report", "processes", "sampling_parts"})
+_SHARED = frozenset({"__init__", "__main__", "report", "processes", "sampling_parts", "traces"})
 """Modules of this folder that are no benchmark."""
 
 

@@ -163,6 +163,28 @@ def test_budget(tell: Any) -> None:
     assert sent(actions=4, per="100s") == 30
 
 
+@shows("targets.forecast.within", "targets.forecast.above")
+def test_forecast(tell: Any) -> None:
+    """A leak of a sixth of a percent a second, which began when the process was ten minutes old."""
+
+    def used(at: float) -> float:
+        return 20 + max(0, at - 600) / 6
+
+    def first(**forecast: Any) -> tuple[float, str, int]:
+        at, decision = tell(used, 1080, forecast=forecast).decided[0]
+        return at, str(decision.trigger), int(used(at))
+
+    soon, trigger, _ = first()
+    assert trigger == "forecast"
+    assert 900 <= soon <= 915, "180 s before the limit, at 1080 s, and the sustain of the first level"
+    later, trigger, _ = first(within="160s")
+    assert trigger == "forecast"
+    assert 920 <= later <= 935
+    _, trigger, share = first(above="72%")
+    assert (trigger, share) == ("forecast", 72)
+    assert first(within="1s")[1] == "threshold"
+
+
 @shows("targets.stale_after")
 def test_stale_after(tell: Any) -> None:
     """Readings five seconds apart: a gap for one, none for the other."""

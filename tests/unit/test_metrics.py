@@ -91,6 +91,8 @@ def full(name: str = "server") -> Snapshot:
         cooldown_seconds={"normal": 60.0, "aggressive": 30.0},
         budget_remaining=29,
         paused=True,
+        growth_bytes_per_second=2.5,
+        time_to_limit_seconds=160.0,
     )
     return Snapshot(
         name=name,

@@ -145,6 +145,13 @@ class BudgetConfig(Model):
     per: Duration = 3600.0
 
 
+class ForecastConfig(Model):
+    """The first level's action may come before its threshold: limit nearer than so long, used above so much."""
+
+    within: Duration = 180.0
+    above: ThresholdValue = Percent(40)
+
+
 # The defaults that follow from other keys; `given` has what was valid of the keys above.
 
 
@@ -189,6 +196,7 @@ class TargetConfig(Model):
     escalate_after: Positive = 2
     max_cooldown: Duration = 600.0
     budget: BudgetConfig = BudgetConfig()
+    forecast: ForecastConfig = ForecastConfig()
     dry_run: Flag = False
 
 

@@ -76,6 +76,8 @@ class Standing:
     budget_remaining: int = 0
     paused: bool = False
     dry_run: bool = False
+    growth_bytes_per_second: float | None = None
+    time_to_limit_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ def ladder_settings(target: TargetConfig) -> LadderSettings:
         budget_per_seconds=target.budget.per,
         statistics_configured=target.stats is not None,
         dry_run=target.dry_run,
+        forecast_within_seconds=target.forecast.within,
+        forecast_above=target.forecast.above,
     )
 
 

@@ -271,6 +271,8 @@ class Watcher:
             budget_remaining=ladder.budget_remaining(),
             paused=ladder.state.paused_until is not None and ladder.state.paused_until > now,
             dry_run=settings.dry_run,
+            growth_bytes_per_second=ladder.growth_bytes_per_second,
+            time_to_limit_seconds=ladder.time_to_limit_seconds(),
         )
         self.ledger.observe(
             seen,

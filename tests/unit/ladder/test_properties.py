@@ -72,6 +72,7 @@ def settings_from(seed: int) -> LadderSettings:
         budget_per_seconds=1000.0,
         statistics_configured=pick.random() < 0.7,
         dry_run=pick.random() < 0.1,
+        forecast_within_seconds=None,  # a forecast is not saved, and needs minutes: `test_forecast_trigger`
     )
 
 

@@ -28,6 +28,7 @@ from memory_watchdog.policy.events import (
     Trigger,
     VerdictKind,
 )
+from memory_watchdog.policy.foresight import Foresight
 from memory_watchdog.policy.holdback import (
     Wanted,
     blocked_by_unanswered,
@@ -52,6 +53,7 @@ class Ladder:
         self.state.instance = instance
         self.thresholds = resolve(settings.levels, None)
         self._resolved_for: tuple[tuple[LevelSettings, ...], int | None] = (settings.levels, None)
+        self._foresight = Foresight()
         self.notes: tuple[Note, ...] = ()
         self._notes: list[Note] = []
         self._reload(settings)
@@ -65,6 +67,16 @@ class Ladder:
     def cooldown_seconds(self, level: int) -> float:
         """The cooldown of a level, by index, as the streak makes it now."""
         return cooldown_seconds(self.settings, self.state, level)
+
+    @property
+    def growth_bytes_per_second(self) -> float | None:
+        """How fast memory grows, by its lower envelope; None until a minute has been seen."""
+        return self._foresight.forecast.growth_bytes_per_second
+
+    def time_to_limit_seconds(self) -> float | None:
+        """Seconds until the limit is reached; None where nothing says so with confidence."""
+        limit = self.state.last_basis.limit if self.state.last_basis is not None else None
+        return self._foresight.forecast.time_to_limit_seconds(None if limit is None else limit.bytes)
 
     def budget_remaining(self) -> int:
         """Places of the budget that are free, the quarter for the highest cleanup level among them."""
@@ -93,6 +105,7 @@ class Ladder:
                     self._notes += requests.answer(self.settings, state, event, now)
                 case NewProcess():
                     self._notes += requests.lose(self.settings, state)
+                    self._foresight.begin_anew()
                 case Pause():
                     state.paused_until = event.until if event.until > now else None
                 case Resume():
@@ -134,6 +147,7 @@ class Ladder:
                 self._suppress(unknown[0], index, Trigger.THRESHOLD, unknown[1])
             return None
         used, basis = seen.used, Basis.of(seen)
+        self._foresight.look(settings, used, seen.taken_at, basis)
         held.sustain(settings, state, self.thresholds, used, seen.taken_at)
         if state.request is not None:
             state.request.fold(used, seen.taken_at, basis)
@@ -177,8 +191,11 @@ class Ladder:
         """What the memory asks for at the held level, whatever may hold it back."""
         settings = self.settings
         index = settings.index_of(self.state.held)
-        edge = None if index is None else self.thresholds.edges[index]
-        if index is None or edge is None:
+        if index is None:
+            foreseen = self._foresight.is_due(settings, taken_at) and self._sends(0) and self.thresholds.edges[0]
+            return Wanted(0, 0, Trigger.FORECAST, used, limit_bytes, taken_at) if foreseen else None
+        edge = self.thresholds.edges[index]
+        if edge is None:
             return None
         known = self.state.levels[self.state.held]
         level, trigger = index, Trigger.THRESHOLD
@@ -207,7 +224,9 @@ class Ladder:
             return None  # seen before the last outcome: it says nothing of what that did
         level, edge = settings.levels[wanted.held], self.thresholds.edges[wanted.held]
         assert edge is not None, "a wanted level has thresholds"
-        reason = request_words(wanted.trigger, level, edge, used, limit_bytes, state.levels[level.name].streak)
+        foreseen = self._foresight.words(limit_bytes) if wanted.trigger is Trigger.FORECAST else ""
+        streak = state.levels[level.name].streak
+        reason = request_words(wanted.trigger, level, edge, used, limit_bytes, streak, foreseen)
         if settings.dry_run:
             state.levels[settings.levels[wanted.level].name].shadow_request_at = now
             state.shadow_budget.append(now)

@@ -28,7 +28,11 @@ class LevelSettings:
 
 @dataclass(frozen=True, slots=True)
 class LadderSettings:
-    """Everything about a target that the ladder decides by. Levels ascend."""
+    """Everything about a target that the ladder decides by. Levels ascend.
+
+    `forecast_within_seconds` is how near in time the limit must be for the forecast alone to act, None where it never
+    does; `forecast_above` is how much must be used for that.
+    """
 
     levels: tuple[LevelSettings, ...]
     stale_after_seconds: float = 15.0
@@ -39,6 +43,8 @@ class LadderSettings:
     budget_per_seconds: float = 3600.0
     statistics_configured: bool = True
     dry_run: bool = False
+    forecast_within_seconds: float | None = 180.0
+    forecast_above: Threshold = field(default=Percent(40))
 
     def index_of(self, name: str) -> int | None:
         """Where the level of that name stands; None where there is none (`none` included)."""

@@ -38,10 +38,18 @@ def edge_words(threshold: Threshold, in_bytes: int) -> str:
 
 
 def request_words(
-    trigger: Trigger, held: LevelSettings, edge: Edges, used: int, limit_bytes: int | None, streak: int
+    trigger: Trigger,
+    held: LevelSettings,
+    edge: Edges,
+    used: int,
+    limit_bytes: int | None,
+    streak: int,
+    foreseen: str = "",
 ) -> str:
-    """Why a request is sent."""
+    """Why a request is sent. `foreseen` is what the forecast says, where it is the trigger."""
     seen = used_words(used, limit_bytes)
+    if trigger is Trigger.FORECAST:
+        return f"{seen}; {foreseen}"
     if trigger is Trigger.ESCALATION:
         return f"{seen}; {streak} cleanups in a row at level {held.name} failed or reclaimed too little"
     if used < edge.enter:

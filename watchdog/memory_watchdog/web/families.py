@@ -143,6 +143,14 @@ FAMILIES: tuple[Family, ...] = (
     _gauge("target_processes", _T, "Processes in the tree."),
     _gauge("target_start_time_seconds", _T, "When the root of the process tree started, since the epoch."),
     _gauge("target_unaccounted_bytes", _T, "Used minus what the components report; may be negative."),
+    _gauge(
+        "target_growth_bytes_per_second", _T,
+        "How fast used grows, by its troughs: the slope that the forecast goes by, else that of the last minutes.",
+    ),
+    _gauge(
+        "target_time_to_limit_seconds", _T,
+        "When used reaches the limit if it goes on growing so; absent while the past does not say so with confidence.",
+    ),
     _counter("target_restarts_total", _T, "New processes seen in the place of the old one, whoever restarted it."),
     _gauge("target_last_observation_timestamp_seconds", _T, "When the target was last looked at, since the epoch."),
     _gauge("target_paused", _T, "1 while nothing is sent because of a pause."),

@@ -102,6 +102,8 @@ def _target(out: _Exposition, snapshot: Snapshot, seen: Observation) -> None:
         "target_used_peak_bytes": snapshot.peak_bytes,
         "target_trough_bytes": snapshot.trough_bytes,
         "target_limit_bytes": None if limit is None else limit.bytes,
+        "target_growth_bytes_per_second": standing.growth_bytes_per_second,
+        "target_time_to_limit_seconds": standing.time_to_limit_seconds,
         "target_start_time_seconds": snapshot.start_time_seconds,
         "target_last_observation_timestamp_seconds": snapshot.seen_wall,
         "target_paused": int(standing.paused),

@@ -103,6 +103,8 @@ class TargetDetail(TargetSummary):
 
     levels: list[LevelView]
     budget_remaining: int
+    growth_bytes_per_second: float | None = Field(description="by the lower envelope; null until a minute was seen")
+    time_to_limit_seconds: float | None = Field(description="null where the past does not say so with confidence")
     memory: dict[str, Number] = Field(description="each number of the process tree by name")
     cgroup: dict[str, Number] = Field(description="each size of the cgroup by name")
     oom_kills: int | None = Field(description="processes that the kernel killed for memory in the target's cgroup")
@@ -196,6 +198,8 @@ def detail_of(snapshot: Snapshot, samples: tuple[Sample, ...]) -> TargetDetail:
         **_summary(snapshot),
         levels=levels,
         budget_remaining=standing.budget_remaining,
+        growth_bytes_per_second=standing.growth_bytes_per_second,
+        time_to_limit_seconds=standing.time_to_limit_seconds,
         memory=_memory(snapshot.seen),
         cgroup=_cgroup(snapshot.seen),
         oom_kills=_count(cgroup.oom_kills),
