@@ -27,6 +27,7 @@ from memory_watchdog.observation import (
     ServerReport,
     Unavailable,
 )
+from memory_watchdog.policy.causes import Picture, Split
 from memory_watchdog.policy.events import Suppression, Trigger
 from memory_watchdog.policy.settings import NONE
 from memory_watchdog.policy.thresholds import Edges
@@ -93,6 +94,7 @@ def full(name: str = "server") -> Snapshot:
         paused=True,
         growth_bytes_per_second=2.5,
         time_to_limit_seconds=160.0,
+        picture=Picture(Split(460, {"cache": 100}, 20, 0, True), unaccounted_growth_bytes_per_second=1.5),
     )
     return Snapshot(
         name=name,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from memory_watchdog.counters import Counters, Histogram
 from memory_watchdog.observation import Measure, Observation, Outcome, OutcomeKind, Reason, ServerReport, Unavailable
+from memory_watchdog.policy.causes import Picture
 from memory_watchdog.policy.events import (
     Decision,
     LevelChanged,
@@ -78,6 +79,7 @@ class Standing:
     dry_run: bool = False
     growth_bytes_per_second: float | None = None
     time_to_limit_seconds: float | None = None
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from memory_watchdog.observation import (
     Reason,
     Unavailable,
 )
+from memory_watchdog.policy.causes import Picture
 from memory_watchdog.policy.events import (
     Decision,
     LevelChanged,
@@ -149,6 +150,16 @@ class Reporter:
                         "thresholds no longer ascend under this limit: levels are off",
                         target_level=",".join(note.crossed), limit_bytes=note.limit_bytes,
                     )  # fmt: skip
+
+    def grows(self, picture: Picture) -> None:
+        """What the growth that led to a level looks like."""
+        split = picture.split
+        self.log.info(
+            "what grows", cause=picture.sentence, used_bytes=split.used_bytes, components_bytes=split.components_bytes,
+            allocator_free_bytes=split.allocator_bytes, file_bytes=split.files_bytes,
+            unexplained_bytes=split.unexplained_bytes, change=True,
+        )  # fmt: skip
+        self._ledger.happened(self._clock.wall(), "cause", picture.sentence)
 
     def reloaded(self) -> None:
         """The target goes on with another config."""

@@ -17,7 +17,7 @@ from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
 from memory_watchdog.http_client import TargetClient
-from memory_watchdog.ledger import Standing, TargetLedger
+from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
     Measure,
     Observation,
@@ -26,12 +26,28 @@ from memory_watchdog.observation import (
 from memory_watchdog.observer import REPORTED_TICKS_PER_SECOND, Observer
 from memory_watchdog.pace import Pace
 from memory_watchdog.parts import cleanup_requests, ladder_settings
-from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, Pause, Reloaded, Resume, Suppressed
+from memory_watchdog.policy.causes import Causes, Picture
+from memory_watchdog.policy.events import (
+    Decision,
+    Event,
+    LevelChanged,
+    Manual,
+    NewProcess,
+    Pause,
+    Reloaded,
+    Resume,
+    Suppressed,
+)
 from memory_watchdog.policy.ladder import Ladder
+from memory_watchdog.policy.settings import NONE
 from memory_watchdog.reporting import Reporter
+from memory_watchdog.standing import standing_of
 from memory_watchdog.state_file import TargetState
 
 REPORTED_START_SLACK_SECONDS = 2.0
+PICTURE_SECONDS = 5.0
+"""What grows is worked out at most this often: 64 components take 3 ms."""
+
 STALLED_INTERVALS = 10
 STALLED_AT_LEAST_SECONDS = 30.0
 
@@ -78,6 +94,9 @@ class Watcher:
         self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
         self._identity = saved.identity if saved else None
         self._pace = Pace(target)
+        self._causes = Causes()
+        self._picture: Picture | None = None
+        self._pictured_at = float("-inf")
         self._due_at = clock.boottime()
         self._closing: set[asyncio.Task[None]] = set()
         self._actions: set[asyncio.Task[None]] = set()
@@ -194,9 +213,14 @@ class Watcher:
         if identity is not None:
             self._attached(identity)
         self._pace.follow(seen)
+        self._look_for_causes(seen)
         self._step(seen)
         self._record(seen)
         self._reporter.looked(seen, self._ladder.held)
+
+    def _look_for_causes(self, seen: Observation) -> None:
+        if self._causes.look(seen) and seen.taken_at - self._pictured_at >= PICTURE_SECONDS:
+            self._picture, self._pictured_at = self._causes.picture(), seen.taken_at
 
     def _attached(self, identity: ProcessIdentity) -> None:
         if _is_same(identity, self._identity):
@@ -207,6 +231,8 @@ class Watcher:
         if replaced:
             self._ladder_step(NewProcess(identity), self._clock.boottime())
         self._pace.begin_anew()
+        self._causes.begin_anew()
+        self._picture = None
         self._changed()
 
     def _step(self, event: Event) -> Decision | None:
@@ -222,6 +248,8 @@ class Watcher:
         decision = self._ladder.step(event, now)
         for note in self._ladder.notes:
             self._reporter.noted(note)
+            if isinstance(note, LevelChanged) and note.after != NONE and self._picture is not None:
+                self._reporter.grows(self._picture)
             if not isinstance(note, Suppressed):
                 self._changed()
         return decision
@@ -257,27 +285,10 @@ class Watcher:
     # ---- what comes of it
 
     def _record(self, seen: Observation) -> None:
-        ladder, now = self._ladder, self._clock.boottime()
-        settings = ladder.settings
-        standing = Standing(
-            level=ladder.held,
-            levels=tuple(level.name for level in settings.levels),
-            edges=ladder.thresholds.edges,
-            cooldown_seconds={
-                level.name: ladder.cooldown_seconds(index)
-                for index, level in enumerate(settings.levels)
-                if level.cleanup_timeout_seconds is not None
-            },
-            budget_remaining=ladder.budget_remaining(),
-            paused=ladder.state.paused_until is not None and ladder.state.paused_until > now,
-            dry_run=settings.dry_run,
-            growth_bytes_per_second=ladder.growth_bytes_per_second,
-            time_to_limit_seconds=ladder.time_to_limit_seconds(),
-        )
         self.ledger.observe(
             seen,
             self._clock.wall(),
-            standing,
+            standing_of(self._ladder, self._picture, self._clock.boottime()),
             process_view=self._observer.process_view(seen),
             start_time_seconds=self._observer.start_time_seconds(seen),
         )

@@ -151,6 +151,10 @@ FAMILIES: tuple[Family, ...] = (
         "target_time_to_limit_seconds", _T,
         "When used reaches the limit if it goes on growing so; absent while the past does not say so with confidence.",
     ),
+    _gauge(
+        "target_unaccounted_growth_bytes_per_second", _T,
+        "How fast that grows, over the last answers of the statistics: a leak, or a cache that nobody counts.",
+    ),
     _counter("target_restarts_total", _T, "New processes seen in the place of the old one, whoever restarted it."),
     _gauge("target_last_observation_timestamp_seconds", _T, "When the target was last looked at, since the epoch."),
     _gauge("target_paused", _T, "1 while nothing is sent because of a pause."),

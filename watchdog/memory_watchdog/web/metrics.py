@@ -104,6 +104,9 @@ def _target(out: _Exposition, snapshot: Snapshot, seen: Observation) -> None:
         "target_limit_bytes": None if limit is None else limit.bytes,
         "target_growth_bytes_per_second": standing.growth_bytes_per_second,
         "target_time_to_limit_seconds": standing.time_to_limit_seconds,
+        "target_unaccounted_growth_bytes_per_second": None
+        if standing.picture is None
+        else standing.picture.unaccounted_growth_bytes_per_second,
         "target_start_time_seconds": snapshot.start_time_seconds,
         "target_last_observation_timestamp_seconds": snapshot.seen_wall,
         "target_paused": int(standing.paused),

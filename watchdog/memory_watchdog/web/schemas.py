@@ -19,6 +19,7 @@ from memory_watchdog.observation import (
     Reading,
     Unavailable,
 )
+from memory_watchdog.policy.causes import ALLOCATOR, COMPONENT, FILES, UNEXPLAINED, Picture
 
 MAX_PAUSE_SECONDS = 24 * 3600
 
@@ -98,6 +99,14 @@ class EventView(_Answer):
     request_id: str | None
 
 
+class PartView(_Answer):
+    """One part of used memory: `component NAME`, `allocator`, `files` or `unexplained`, which may be negative."""
+
+    part: str
+    bytes: int
+    growth_bytes_per_second: float | None
+
+
 class TargetDetail(TargetSummary):
     """Everything about one target."""
 
@@ -105,6 +114,8 @@ class TargetDetail(TargetSummary):
     budget_remaining: int
     growth_bytes_per_second: float | None = Field(description="by the lower envelope; null until a minute was seen")
     time_to_limit_seconds: float | None = Field(description="null where the past does not say so with confidence")
+    cause: str | None = Field(description="what the growth looks like, in a sentence")
+    parts: list[PartView] = Field(description="what used memory consists of, and how fast each part grows")
     memory: dict[str, Number] = Field(description="each number of the process tree by name")
     cgroup: dict[str, Number] = Field(description="each size of the cgroup by name")
     oom_kills: int | None = Field(description="processes that the kernel killed for memory in the target's cgroup")
@@ -200,6 +211,8 @@ def detail_of(snapshot: Snapshot, samples: tuple[Sample, ...]) -> TargetDetail:
         budget_remaining=standing.budget_remaining,
         growth_bytes_per_second=standing.growth_bytes_per_second,
         time_to_limit_seconds=standing.time_to_limit_seconds,
+        cause=None if standing.picture is None else standing.picture.sentence,
+        parts=_parts(standing.picture),
         memory=_memory(snapshot.seen),
         cgroup=_cgroup(snapshot.seen),
         oom_kills=_count(cgroup.oom_kills),
@@ -240,6 +253,19 @@ def _cgroup(seen: Observation | None) -> dict[str, Number]:
         "usage": Number.of(seen.cgroup.usage_bytes),
         "unreclaimable": Number.of(seen.cgroup.unreclaimable_bytes),
     }
+
+
+def _parts(picture: Picture | None) -> list[PartView]:
+    if picture is None:
+        return []
+    split = picture.split
+    known: dict[str, int | None] = {COMPONENT + name: size for name, size in split.components.items()}
+    known |= {ALLOCATOR: split.allocator_bytes, FILES: split.files_bytes, UNEXPLAINED: split.unexplained_bytes}
+    return [
+        PartView(part=part, bytes=size, growth_bytes_per_second=picture.slopes.get(part))
+        for part, size in known.items()
+        if size is not None
+    ]
 
 
 def _count(reading: Reading) -> int | None:
