@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from memory_watchdog_kit.forking import held_across_forks
+
 LARGE_BLOCK_BYTES = 16_384
 """From this size on a block is mapped on its own with `return_large_blocks`: 70 % of freed arrays come back at once."""
 
@@ -81,7 +83,7 @@ class Glibc:
         self._mallinfo2 = getattr(library, "mallinfo2", None)
         if self._mallinfo2 is not None:
             self._mallinfo2.argtypes, self._mallinfo2.restype = [], _Mallinfo2
-        self._lock = threading.Lock()
+        self._lock = held_across_forks(threading.Lock())
         self._clock = clock
         self._read_at = -float("inf")
         self._free_bytes = 0

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from memory_watchdog_kit.component import Cleaned, Level, Statistics
 from memory_watchdog_kit.embedding_store.rows import DTYPES
+from memory_watchdog_kit.forking import held_across_forks
 
 _MAGIC = b"\x93NUMPY"
 _HEADER = re.compile(rb"\{'descr': '[<|]([fiu][1248])', 'fortran_order': (True|False), 'shape': \(([0-9, ]*)\), \} *\n")
@@ -191,7 +192,7 @@ class MappedArrays:
 
     def __init__(self, *, name: str = "mapped_arrays") -> None:
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = held_across_forks(threading.Lock())
         # The arrays belong to their users: with the last one the map ends, and is no longer counted.
         self._maps: dict[_File, tuple[weakref.ref[mmap.mmap], Path]] = {}
 

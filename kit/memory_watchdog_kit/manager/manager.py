@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 
 from memory_watchdog_kit.allocator import Allocator, find_allocator
 from memory_watchdog_kit.component import CleanupReport, Component, Level, MemoryReport
+from memory_watchdog_kit.forking import held_across_forks, renewed_in_child
 from memory_watchdog_kit.manager.cleanup import Surroundings, clean
 from memory_watchdog_kit.manager.guarded import Guarded
 from memory_watchdog_kit.manager.health import LastCleanup, health_section, memory_line
@@ -52,6 +53,9 @@ class MemoryManager:
     `config` (a `MemoryManagerSettings` or the mapping `memory_management` of the configuration) gives the interval and
     the aggressive threshold where they are not given as arguments. A component whose cleanup makes no move for
     `component_deadline_seconds` is reported and left behind. Raises ValueError for a number that cannot be.
+
+    In a forked process the registry is a copy, no cleanup runs, and the thread is not there until `start` is called
+    again: a prefork server does that in each worker.
 
     Thread-safe. Nothing here runs on an event loop: call `cleanup` from a thread.
     """
@@ -90,10 +94,18 @@ class MemoryManager:
         self._back_off = BackOff()
         self._last: LastCleanup | None = None
         self._asked_at: float | None = None
-        self._lock = threading.Lock()  # short: nothing of a component runs under it
+        self._lock = held_across_forks(threading.Lock())  # short: nothing of a component runs under it
         self._cleaning = threading.Lock()  # held by the one cleanup that runs
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
+        renewed_in_child(self._renew)
+
+    def _renew(self) -> None:
+        """In a forked child, where of all threads only the one that forked goes on."""
+        self._cleaning = threading.Lock()
+        self._thread = None
+        self._stopping = threading.Event()
+        self._components = {name: Guarded(guarded.component) for name, guarded in self._components.items()}
 
     def register(self, component: Component) -> None:
         """From now on it is reported and cleaned. Its name is read once; ValueError for an empty or known one."""

@@ -13,9 +13,7 @@ from __future__ import annotations
 import atexit
 import functools
 import itertools
-import os
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
 
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memory_watchdog_kit.component import Cleaned, Level, Statistics
+from memory_watchdog_kit.forking import renewed_in_child
 from memory_watchdog_kit.model_host import wire
 from memory_watchdog_kit.model_host.errors import ModelFailed
 from memory_watchdog_kit.model_host.keeper import Keeper
@@ -94,7 +93,7 @@ class ModelHost:
         self._dimensions: dict[str, int] = {}
         self._requests = Requests(name, self._limits, self._loads, tuple(preload))
         atexit.register(self.close)
-        _HOSTS.add(self)
+        renewed_in_child(self._renew)
 
     @property
     def name(self) -> str:
@@ -232,16 +231,6 @@ class ModelHost:
         size = None if pid is None else own_bytes(pid, 0)
         return (size or 0) if keeper.retire() else 0
 
-    def _forget(self) -> None:
+    def _renew(self) -> None:
+        """In a forked child."""
         self._requests = self._requests.renewed()
-
-
-_HOSTS: weakref.WeakSet[ModelHost] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for host in list(_HOSTS):
-        host._forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)
