@@ -13,6 +13,7 @@ from memory_watchdog_kit.component import (
     MemoryReport,
     Statistics,
 )
+from memory_watchdog_kit.context_tracker import Context, ContextDropped, ContextLoaded, ContextTracker
 from memory_watchdog_kit.embedding_store import EmbeddingStore, StoreError, StoreInUseError, StoreStatistics
 from memory_watchdog_kit.manager import CleanupBusy, MemoryManager
 from memory_watchdog_kit.model_host import (
@@ -46,6 +47,10 @@ __all__ = [
     "Component",
     "ComponentCleanup",
     "ComponentReport",
+    "Context",
+    "ContextDropped",
+    "ContextLoaded",
+    "ContextTracker",
     "ContextTrackerSettings",
     "EmbeddingStore",
     "Expiring",
