@@ -30,6 +30,7 @@ from memory_watchdog_kit.context_tracker.plain import (
 )
 from memory_watchdog_kit.context_tracker.records import Context, Session, SessionSummary
 from memory_watchdog_kit.context_tracker.store import Snapshot, Store
+from memory_watchdog_kit.forking import held_across_forks, renewed_in_child
 from memory_watchdog_kit.settings import ContextTrackerSettings
 
 _log = logging.getLogger("memory_watchdog_kit.context_tracker")
@@ -55,8 +56,9 @@ class ContextTracker:
     A session that nobody used for `session_idle_seconds` ends with the next operation; with a session goes all that
     was tracked in it. What is tracked without `session_id` belongs to none.
 
-    Thread-safe; no method keeps a reference to what it was given. `clock` gives seconds since the epoch. Raises
-    SettingsError, a ValueError, for limits that are no numbers above 0.
+    Thread-safe; no method keeps a reference to what it was given. In a forked process it is a copy that goes on by
+    itself. `clock` gives seconds since the epoch. Raises SettingsError, a ValueError, for limits that are no numbers
+    above 0.
     """
 
     def __init__(  # noqa: PLR0913 - every limit is a keyword argument
@@ -93,9 +95,15 @@ class ContextTracker:
         )
         self._name = name
         self._clock = clock
-        self._lock = threading.Lock()  # held for microseconds; while a file is loaded, as long as that takes
-        self._saving = threading.Lock()
+        # held for microseconds; while a file is loaded, as long as that takes
+        self._lock = held_across_forks(threading.Lock())
+        self._saving = threading.Lock()  # one at a time writes the file beside the one that is saved
         self._store = Store(self._limits)
+        renewed_in_child(self._renew)
+
+    def _renew(self) -> None:
+        """In a forked child, where nobody saves."""
+        self._saving = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -230,7 +238,7 @@ class ContextTracker:
             store, _ = self._now()
             gone = held - store.held_bytes
             store.cleanup(level, None if target_bytes is None else target_bytes - gone)
-            return Cleaned(items - store.items, held - store.held_bytes)
+            return Cleaned(items - store.items, max(0, held - store.held_bytes))
 
     def expire(self) -> Cleaned:
         """Ends idle sessions and drops nothing else; the manager asks for it every period."""

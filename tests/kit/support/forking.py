@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from memory_watchdog_kit import (
     Cleaned,
+    ContextTracker,
     EmbeddingStore,
     Level,
     MappedArrays,
@@ -146,6 +147,24 @@ def models(_: Path) -> Server:
     return Server(lambda _: host.embed("who", ["x"]), in_child, in_parent, forks=4)
 
 
+def tracker(folder: Path) -> Server:
+    """In a child it is a copy that can be used, saved and loaded."""
+    tracked = ContextTracker()
+    file = folder / "context"
+
+    def use(number: int = 0) -> None:
+        tracked.track_file_read(f"/{number % 70}", "x" * 100, session_id=f"{number % 5}")
+        if number % 10 == 0:
+            tracked.save(file)
+
+    def check() -> None:
+        use()
+        assert tracked.load(file).refused is None
+        assert tracked.get_context()["files"]
+
+    return Server(use, check, check)
+
+
 def _open_files() -> set[str]:
     links = set()
     for link in Path("/proc/self/fd").iterdir():
@@ -154,7 +173,7 @@ def _open_files() -> set[str]:
     return links
 
 
-STRUCTURES = {build.__name__: build for build in (manager, store, arrays, models)}
+STRUCTURES = {build.__name__: build for build in (manager, store, arrays, models, tracker)}
 
 
 def main(structure: str, folder: Path) -> None:
