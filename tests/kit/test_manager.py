@@ -139,6 +139,8 @@ def test_settings_give_what_the_arguments_do_not() -> None:
         {"normal_threshold_bytes": 11, "aggressive_threshold_bytes": 10},
         {"quiet_after_watchdog_seconds": -1.0},
         {"component_deadline_seconds": 0.0},
+        {"remembered_requests": -1},
+        {"remember_seconds": -1.0},
         {"statistics_deadline_seconds": float("nan")},
     ],
 )

@@ -6,6 +6,7 @@ Leaves to others: that one runs at a time and is remembered (`manager`), a compo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,27 @@ class Result:
     not_given_back: str | None
 
 
+class TrimBetween:
+    """Gives pages back between the steps of a cleanup too, every 100 ms while that takes less than 10 ms.
+
+    glibc holds its lock as long as a trim takes, which a loop that allocates waits for: 72 ms for 1.4 GB in one go,
+    6 ms at most every 100 ms on the way there. Where one takes longer (many small holes) only the last is left.
+    """
+
+    def __init__(self, allocator: Allocator, clock: Callable[[], float] = time.monotonic) -> None:
+        self._allocator = allocator
+        self._clock = clock
+        self._due_at = clock() + 0.1
+
+    def __call__(self) -> None:
+        """A step has ended."""
+        started = self._clock()
+        if started >= self._due_at:
+            self._allocator.give_back()
+            ended = self._clock()
+            self._due_at = ended + (0.1 if ended - started < 0.01 else float("inf"))
+
+
 def clean(components: Sequence[Guarded], level: Level, target_bytes: int | None, by: Surroundings) -> Result:
     """Clean the components, cheapest first, and give the pages back.
 
@@ -50,16 +72,18 @@ def clean(components: Sequence[Guarded], level: Level, target_bytes: int | None,
     if left is not None and min(left, by.allocator.free_bytes() or 0) >= TRIM_FIRST_BYTES:
         by.allocator.give_back()
         left -= max(0, before - by.own_memory().private_bytes)
+    between = TrimBetween(by.allocator)
     cleaned: list[ComponentCleanup] = []
     for guarded in _ordered(components, by.statistics_deadline_seconds):
         if left is not None and left <= 0:
             cleaned.append(ComponentCleanup(guarded.name, Cleaned()))
             continue
-        one = guarded.clean(level, left, by.deadline_seconds)
+        one = guarded.clean(level, left, by.deadline_seconds, between)
         cleaned.append(one)
         if left is not None:
             left -= one.cleaned.bytes_freed
     not_given_back = by.allocator.give_back()
+    by.allocator.free_bytes()  # what is free now is what is not resident: the sooner that is read the truer
     return Result(tuple(cleaned), max(0, before - by.own_memory().private_bytes), not_given_back)
 
 

@@ -48,19 +48,21 @@ class _Call:
         self._ended = False
         self._thread_name = thread_name
 
-    def run(self, seconds: float, altogether_seconds: float) -> bool:
-        """Start it and wait: True when it has ended, False when it made no move for `seconds` or never came to an end.
+    def run(self, seconds: float, altogether_seconds: float) -> str | None:
+        """Start it and wait. None when it has ended, else how it is late: no move for `seconds`, or never an end.
 
         Raises RuntimeError where the system gives no more threads.
         """
         threading.Thread(target=self._run, name=self._thread_name, daemon=True).start()
         end = time.monotonic() + altogether_seconds
         with self._moved:
-            while not self._ended and time.monotonic() < end:
+            while not self._ended:
                 moves = self._moves
+                if time.monotonic() >= end:
+                    return f"did not come to an end within {altogether_seconds:g} s"
                 if not self._moved.wait_for(lambda moves=moves: self._ended or self._moves != moves, seconds):  # type: ignore[misc]
-                    return False
-            return self._ended
+                    return f"did not come back within {seconds:g} s"
+        return None
 
     def move(self) -> None:
         """It got on."""
@@ -98,22 +100,31 @@ class Guarded:
         """Its statistics, or why there are none."""
         answers: list[Statistics] = []
         call = _Call(lambda _: answers.append(self.component.statistics()), f"memory-statistics {self.name}")
-        error = self._run(call, deadline_seconds, deadline_seconds, "statistics")
+        error = self._run(call, deadline_seconds, math.inf, "statistics")
         if error is None:
             error = mistake_in_statistics(answers[0])
         return ComponentReport(self.name, answers[0] if error is None else None, error)
 
-    def clean(self, level: Level, target_bytes: int | None, deadline_seconds: float) -> ComponentCleanup:
+    def clean(
+        self, level: Level, target_bytes: int | None, deadline_seconds: float, between_steps: Callable[[], None]
+    ) -> ComponentCleanup:
         """Have it cleaned, and say what that did, also up to where it went wrong."""
-        return self._clean(lambda: self.component.cleanup(level, target_bytes), deadline_seconds)
+        return self._clean(lambda: self.component.cleanup(level, target_bytes), deadline_seconds, between_steps)
 
     def expire(self, deadline_seconds: float) -> ComponentCleanup | None:
         """Have it drop what is expired; None where it knows no such thing."""
-        return self._clean(self.component.expire, deadline_seconds) if isinstance(self.component, Expiring) else None
+        if not isinstance(self.component, Expiring):
+            return None
+        return self._clean(self.component.expire, deadline_seconds, lambda: None)
 
-    def _clean(self, cleanup: Callable[[], Cleaned | Iterator[Cleaned]], deadline_seconds: float) -> ComponentCleanup:
+    def _clean(
+        self,
+        cleanup: Callable[[], Cleaned | Iterator[Cleaned]],
+        deadline_seconds: float,
+        between_steps: Callable[[], None],
+    ) -> ComponentCleanup:
         done = [Cleaned()]
-        call = _Call(lambda call: _drive(cleanup, done, call), f"memory-cleanup {self.name}")
+        call = _Call(lambda call: _drive(cleanup, done, call, between_steps), f"memory-cleanup {self.name}")
         error = self._run(call, deadline_seconds, deadline_seconds * _STEPS_DEADLINES, "cleanup")
         return ComponentCleanup(self.name, done[0], error)
 
@@ -123,21 +134,26 @@ class Guarded:
         if hung is not None and not hung.ended:
             return f"busy: its {what} that was asked for earlier has not come back"
         try:
-            ended = call.run(seconds, altogether_seconds)
+            late = call.run(seconds, altogether_seconds)
         except RuntimeError as error:
             return f"no thread for its {what}: {said(error)}"
-        if not ended:
+        if late is not None:
             call.stop.set()
             self._hung[what] = call
-            log.error("the %s of %s did not come back within %g s; busy until then", what, self.name, seconds)
-            return f"its {what} did not come back within {seconds:g} s"
+            log.error("the %s of %s %s; it is busy until then", what, self.name, late)
+            return f"its {what} {late}"
         if call.error is None:
             return None
         log.error("the %s of %s failed", what, self.name, exc_info=call.error)
         return said(call.error)
 
 
-def _drive(cleanup: Callable[[], Cleaned | Iterator[Cleaned]], done: list[Cleaned], call: _Call) -> None:
+def _drive(
+    cleanup: Callable[[], Cleaned | Iterator[Cleaned]],
+    done: list[Cleaned],
+    call: _Call,
+    between_steps: Callable[[], None],
+) -> None:
     """Run a cleanup to its end, and let the other threads run between its steps."""
     answer = cleanup()
     if isinstance(answer, Cleaned):
@@ -152,6 +168,7 @@ def _drive(cleanup: Callable[[], Cleaned | Iterator[Cleaned]], done: list[Cleane
         if call.stop.is_set():
             return
         time.sleep(pause_after(time.perf_counter() - started))
+        between_steps()
         started = time.perf_counter()
 
 

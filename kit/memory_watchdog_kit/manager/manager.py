@@ -90,7 +90,11 @@ class MemoryManager:
         )
         self._clock = clock
         self._components: dict[str, Guarded] = {}
-        self._remembered = Remembered(remembered_requests, remember_seconds, clock)
+        self._remembered = Remembered(
+            int(_positive("remembered_requests", remembered_requests, or_zero=True)),
+            _positive("remember_seconds", remember_seconds, or_zero=True),
+            clock,
+        )
         self._back_off = BackOff()
         self._last: LastCleanup | None = None
         self._asked_at: float | None = None

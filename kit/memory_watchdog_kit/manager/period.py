@@ -80,8 +80,11 @@ class BackOff:
 
 
 def worth_a_trim(allocator_free_bytes: int | None, private_bytes: int) -> bool:
-    """Whether the allocator holds enough free to give back, which costs no cache anything: 16 MiB and 5 %."""
-    return allocator_free_bytes is not None and allocator_free_bytes >= max(16 * 2**20, private_bytes * 0.05)
+    """Whether the allocator holds enough free to give back by the clock: 64 MiB, and a tenth of what the process has.
+
+    It costs no cache anything; but with glibc a loop that allocates may wait for it (see `allocator`), so not for less.
+    """
+    return allocator_free_bytes is not None and allocator_free_bytes >= max(64 * 2**20, private_bytes / 10)
 
 
 def _ascending(normal_bytes: int, aggressive_bytes: int) -> None:
