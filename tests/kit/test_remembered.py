@@ -16,8 +16,8 @@ def answer(request_id: str) -> CleanupReport:
 
 
 @settings(deadline=None)  # never fail because the machine is busy
-@given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 40)), max_size=60))
-def test_at_most_so_many_and_none_that_is_too_old(requests: list[tuple[int, float]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), max_size=60))
+def test_at_most_so_many_and_none_that_is_too_old(requests: list[tuple[int, int]]) -> None:
     now = 0.0
     remembered = Remembered(5, 100.0, lambda: now)
     given_at: dict[str, float] = {}
