@@ -18,6 +18,8 @@ import pytest
 from memory_watchdog.config import Config, load
 from memory_watchdog.config_errors import KeyPath
 from memory_watchdog.options import OPTIONS
+from memory_watchdog.recording.reader import read
+from memory_watchdog.recording.verify import Again, Replayed
 from pydantic import BaseModel
 
 from tests.support.target import free_port, running_target
@@ -77,7 +79,7 @@ TEXTS = {
     "target.url": "http://127.0.0.1:1", "target.port": "81", "target.pid": "82",
     "target.pid-file": "/p", "target.command": "x$", "target.cgroup": "/c", "target.measure": "pss",
     "target.limit": "3GiB", "target.interval": "7s", "web.listen-address": "[::1]:7", "log.level": "error",
-    "log.format": "json", "state-file": "/s.json",
+    "log.format": "json", "state-file": "/s.json", "record": "/r.jsonl",
 }  # fmt: skip
 
 
@@ -142,6 +144,29 @@ def test_where_it_listens_what_it_says_and_what_it_keeps(tmp_path: Path) -> None
         assert all(re.match(r"ts=\S+ level=\w+ msg=", line) for line in loud.text.splitlines())
     assert json.loads((tmp_path / "s.json").read_bytes())["version"] == 1
     assert len(list(tmp_path.glob("*.json"))) == 1, "without state_file nothing is written"
+
+
+@shows("record")
+def test_a_recording_is_written_where_it_is_asked_for_and_gives_the_decisions_again(tmp_path: Path) -> None:
+    tape = tmp_path / "tape.jsonl"
+    with running_target() as target, running_watchdog(tmp_path, config(target.url), f"--record={tape}") as watchdog:
+        target.control(grow=120)
+        watchdog.wait_for("verdict")
+        sent = len(watchdog.said("cleanup"))
+        assert watchdog.stop() == 0
+    steps = [step for step in Again().run(read(tape)) if isinstance(step, Replayed)]
+    assert sum(step.decided is not None for step in steps) >= sent >= 1
+    assert not any(step.differs for step in steps)
+    with running_target() as target, running_watchdog(tmp_path, config(target.url)) as watchdog:
+        watchdog.ticks()
+    assert [path.name for path in tmp_path.glob("tape*")] == ["tape.jsonl"], "none without the option"
+
+
+def test_a_recording_that_cannot_be_written_is_an_error_at_start(tmp_path: Path) -> None:
+    with running_watchdog(tmp_path, config("http://127.0.0.1:1"), "--record=/proc/no/tape", wait=False) as watchdog:
+        assert watchdog.process.wait(20) == 2
+    assert "the recording cannot be written: /proc/no/tape: " in watchdog.text
+    assert "Traceback" not in watchdog.text
 
 
 def ready(watchdog: Any) -> bool:

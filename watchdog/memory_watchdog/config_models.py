@@ -220,6 +220,7 @@ class Config(Model):
     web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
     state_file: FilePath | None = None
+    record: FilePath | None = None
     targets: tuple[TargetConfig, ...]
 
     # Not a key of the file, and so no field.

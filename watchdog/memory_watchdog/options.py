@@ -65,6 +65,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("log.level", ("log", "level"), "debug, info, warning or error (default: info)"),
     Option("log.format", ("log", "format"), "logfmt or json (default: logfmt)"),
     Option("state-file", ("state_file",), "file that remembers across restarts (default: none)", is_path=True),
+    Option("record", ("record",), "record what is seen and decided, for replay (default: none)", is_path=True),
     Option("dry-run", None, "decide and tell, but send nothing, for every target", is_flag=True),
 )
 

@@ -17,9 +17,11 @@ from memory_watchdog.clock import Clock, boot_id
 from memory_watchdog.config import Config, TargetConfig
 from memory_watchdog.ledger import Snapshot, TargetLedger
 from memory_watchdog.observation import ProcessIdentity, Reason, Unavailable
+from memory_watchdog.recording.lines import Checkpoint, Step
+from memory_watchdog.recording.recorder import Recorder
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.state_file import SavedState, TargetState
-from memory_watchdog.watcher import Watcher
+from memory_watchdog.watcher import Shared, Watcher
 
 SAVE_DEADLINE_SECONDS = 0.6
 """A cleanup that cannot wait, and the end of the program, wait so long for a slow disk; fsync takes 1 to 20 ms."""
@@ -62,6 +64,7 @@ class Supervisor:
         self._leaving: set[asyncio.Task[None]] = set()
         self._was_ready = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._recorder: Recorder | None = None
         self.save_failures = 0
 
     # ---- what the web server asks
@@ -97,6 +100,13 @@ class Supervisor:
         unwritable = await self.write_to(config.state_file)
         if unwritable is not None:
             raise StartError(f"the state file cannot be written: {unwritable.detail}", is_config=True)
+        if config.record is not None:
+            try:
+                config.record.open("ab").close()
+            except OSError as error:
+                raise StartError(
+                    f"the recording cannot be written: {config.record}: {error.strerror}", is_config=True
+                ) from error
 
     async def run(self, config: Config, stop: asyncio.Event) -> None:
         """Watch until `stop` is set. What nobody planned ends it with that exception."""
@@ -117,11 +127,14 @@ class Supervisor:
                 running.task.cancel()
             await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
             await self.save()
+            await self._stop_recording()
         if self._failed.done():
             self._failed.result()
 
     async def apply(self, config: Config) -> None:
         """Watch what the config says from now on. What did not change does not notice."""
+        if self._recorder is not None and self._recorder.path != config.record:
+            await self._stop_recording()
         targets = {target.name: target for target in config.targets}
         for name in [name for name in self._running if name not in targets]:
             await self._remove(name)
@@ -134,6 +147,8 @@ class Supervisor:
                 running.watcher.reload(target)
             ordered[name] = running
         self._running = ordered
+        if config.record is not None and self._recorder is None:
+            self._start_recording(config.record)
         now = self._clock.boottime()
         self._removed = {name: state for name, state in self._removed.items() if _is_needed(state, now)}
         self._state_file = config.state_file
@@ -147,10 +162,10 @@ class Supervisor:
             reporter=Reporter(logs.get(target=target.name), ledger, self._clock),
             clock=self._clock,
             saved=self._removed.pop(target.name, None),
-            claims=self._claims,
-            save=self.save,
-            changed=self._dirty.set,
+            shared=Shared(self._claims, self.save, self._dirty.set, self._record),
         )
+        if self._recorder is not None:
+            self._recorder.begin(watcher.checkpoint(str(self._boot)))
         task = asyncio.create_task(watcher.run())
         task.add_done_callback(self._ended)
         return Running(watcher, task)
@@ -173,6 +188,34 @@ class Supervisor:
         self._leaving.discard(running.task)
         self._removed[name] = running.watcher.state()
         self._running = {other: known for other, known in self._running.items() if other != name}
+
+    # ---- the recording
+
+    def recording_lost(self) -> int | None:
+        """Lines that are missing in the recording; None where there is none."""
+        return None if self._recorder is None else self._recorder.lost
+
+    def _start_recording(self, path: Path) -> None:
+        """Record from now on. That it cannot be begun is said; watching and acting go on."""
+        try:
+            self._recorder = Recorder(path, self._checkpoints, self._log)
+        except OSError as error:
+            self._log.error("the recording cannot be begun", path=str(path), detail=error.strerror)
+            return
+        for checkpoint in self._checkpoints():
+            self._recorder.begin(checkpoint)
+
+    def _checkpoints(self) -> list[Checkpoint]:
+        return [watcher.checkpoint(str(self._boot)) for watcher in self.watchers()]
+
+    def _record(self, step: Step) -> None:
+        if self._recorder is not None:
+            self._recorder.step(step)
+
+    async def _stop_recording(self) -> None:
+        if self._recorder is not None:
+            recorder, self._recorder = self._recorder, None
+            await asyncio.to_thread(recorder.close)
 
     # ---- the state file
 

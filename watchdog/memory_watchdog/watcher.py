@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from memory_watchdog.actions.http import CleanupRequest, needed_statistics
 from memory_watchdog.actions.steps import clean_up_in_steps
@@ -40,6 +41,7 @@ from memory_watchdog.policy.events import (
 )
 from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
+from memory_watchdog.recording.lines import VERSION, Checkpoint, Step
 from memory_watchdog.reporting import Reporter
 from memory_watchdog.standing import standing_of
 from memory_watchdog.state_file import TargetState
@@ -52,12 +54,23 @@ STALLED_INTERVALS = 10
 STALLED_AT_LEAST_SECONDS = 30.0
 
 
-class Watcher:
-    """Watches one target until it is stopped.
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a watcher has in common with all the others.
 
     `claims` says which target has which process, among all targets. `save` writes the state of all targets and is
-    awaited before a request goes out; `changed` says that the state is worth writing soon.
+    awaited before a request goes out; `changed` says that the state is worth writing soon; `record` takes every event
+    with its decision.
     """
+
+    claims: dict[ProcessIdentity, str]
+    save: Callable[[], Awaitable[None]]
+    changed: Callable[[], None]
+    record: Callable[[Step], None]
+
+
+class Watcher:
+    """Watches one target until it is stopped."""
 
     def __init__(
         self,
@@ -67,17 +80,14 @@ class Watcher:
         reporter: Reporter,
         clock: Clock,
         saved: TargetState | None,
-        claims: dict[ProcessIdentity, str],
-        save: Callable[[], Awaitable[None]],
-        changed: Callable[[], None],
+        shared: Shared,
     ) -> None:
         self.target = target
         self.ledger = ledger
         self.ready = False
         self._reporter = reporter
         self._clock = clock
-        self._save = save
-        self._changed = changed
+        self._shared = shared
         self._client = None if target.url is None else TargetClient(target.url)
         self._retired: list[TargetClient] = []
         self._wake = asyncio.Event()
@@ -87,7 +97,7 @@ class Watcher:
             ledger=ledger,
             reporter=reporter,
             clock=clock,
-            claims=claims,
+            claims=shared.claims,
             wake=self._wake.set,
         )
         self._requests = cleanup_requests(target)
@@ -111,6 +121,20 @@ class Watcher:
     def state(self) -> TargetState:
         """What a restarted watchdog must know of this target."""
         return TargetState(self._ladder.state, self._identity, self.target.budget.per)
+
+    def checkpoint(self, boot_id: str) -> Checkpoint:
+        """The ladder as it stands, for a recording to begin with."""
+        ladder = self._ladder
+        return Checkpoint(
+            VERSION,
+            self.target.name,
+            boot_id,
+            self._clock.boottime(),
+            self._clock.wall(),
+            ladder.settings,
+            ladder.state,
+            ladder.outlook,
+        )
 
     def stalled(self) -> bool:
         """Have the ticks stopped, or does each of them fail? Counted from when the next one was due."""
@@ -187,7 +211,7 @@ class Watcher:
         ends_wall = self._clock.wall() + seconds
         self._reporter.paused(seconds)
         self._wake.set()
-        await self._save()
+        await self._shared.save()
         return ends_wall
 
     async def resume(self) -> None:
@@ -195,7 +219,7 @@ class Watcher:
         self._ladder_step(Resume(), self._clock.boottime())
         self._reporter.resumed()
         self._wake.set()
-        await self._save()
+        await self._shared.save()
 
     async def _guarded_tick(self) -> bool:
         try:
@@ -233,7 +257,7 @@ class Watcher:
         self._pace.begin_anew()
         self._causes.begin_anew()
         self._picture = None
-        self._changed()
+        self._shared.changed()
 
     def _step(self, event: Event) -> Decision | None:
         decision = self._ladder_step(event, self._clock.boottime())
@@ -246,17 +270,18 @@ class Watcher:
 
     def _ladder_step(self, event: Event, now: float) -> Decision | None:
         decision = self._ladder.step(event, now)
+        self._shared.record(Step(self.target.name, now, event, decision))
         for note in self._ladder.notes:
             self._reporter.noted(note)
             if isinstance(note, LevelChanged) and note.after != NONE and self._picture is not None:
                 self._reporter.grows(self._picture)
             if not isinstance(note, Suppressed):
-                self._changed()
+                self._shared.changed()
         return decision
 
     async def _act(self, decision: Decision, client: TargetClient, requests: Sequence[CleanupRequest]) -> None:
         """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
-        await self._save()
+        await self._shared.save()
         values = Placeholders(
             request_id=decision.request_id,
             reason=decision.reason,

@@ -15,7 +15,6 @@ sawtooth are not extrapolated. Where memory has fallen by itself before, the way
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -78,11 +77,11 @@ class Growth:
 
 
 @dataclass(slots=True)
-class _Bins:
+class Bins:
     """The lowest reading of each of the last bins of one width."""
 
     width_seconds: float
-    minima: deque[Point] = field(default_factory=lambda: deque(maxlen=BINS))
+    minima: list[Point] = field(default_factory=list)
     index: int | None = None
     lowest: Point = (0.0, 0)
     believed: Growth | None = None
@@ -96,18 +95,18 @@ class _Bins:
             return False
         full = self.index is not None
         if full:
-            self.minima.append(self.lowest)
+            self.minima = [*self.minima[1 - BINS :], self.lowest]
         self.index, self.lowest = index, point
         return full
 
 
 @dataclass(slots=True)
-class _Teeth:
+class Teeth:
     """Peaks and troughs: a fall that is large enough ends a tooth."""
 
-    troughs: deque[Point] = field(default_factory=lambda: deque(maxlen=BINS))
-    heights: deque[int] = field(default_factory=lambda: deque(maxlen=BINS))
-    peaks: deque[Point] = field(default_factory=lambda: deque(maxlen=BINS))
+    troughs: list[Point] = field(default_factory=list)
+    heights: list[int] = field(default_factory=list)
+    peaks: list[Point] = field(default_factory=list)
     peak: Point | None = None
     trough: Point | None = None  # while memory is down: the lowest so far
     base: int | None = None
@@ -131,9 +130,9 @@ class _Teeth:
             return False
         if used - self.trough[1] < least:
             return False
-        self.troughs.append(self.trough)
-        self.heights.append(self.peak[1] - self.trough[1])
-        self.peaks.append(self.peak)
+        self.troughs = [*self.troughs[1 - BINS :], self.trough]
+        self.heights = [*self.heights[1 - BINS :], self.peak[1] - self.trough[1]]
+        self.peaks = [*self.peaks[1 - BINS :], self.peak]
         self.base, self.peak, self.trough = self.trough[1], point, None
         return True
 
@@ -151,40 +150,47 @@ class _Teeth:
         return max(peaks, self.troughs[-1][1] + _TOOTH * median(self.heights))
 
 
+@dataclass(slots=True)
+class Memory:
+    """All that a forecast remembers: plain data, so that it can be recorded and read back."""
+
+    scales: list[Bins] = field(default_factory=lambda: [Bins(width) for width in BIN_SECONDS])
+    teeth: Teeth = field(default_factory=Teeth)
+    under_teeth: Growth | None = None
+    last: Point | None = None
+    began_at: float | None = None
+    believed: list[Growth] = field(default_factory=list)
+    growth: float | None = None
+
+
 class Forecast:
     """The growth of one target. `fold` takes every known reading; what is asked changes nothing.
 
     What is believed is worked out when a bin is full, every 2 s at the most: ticks are up to twenty times as frequent.
     """
 
-    def __init__(self) -> None:
-        self.begin_anew()
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
 
     def begin_anew(self) -> None:
         """Another process, another measure, another limit: the past says nothing of them."""
-        self._scales = [_Bins(width) for width in BIN_SECONDS]
-        self._teeth = _Teeth()
-        self._under_teeth: Growth | None = None
-        self._last: Point | None = None
-        self._began_at: float | None = None
-        self._believed: list[Growth] = []
-        self._growth: float | None = None
+        self.memory = Memory()
 
     def fold(self, used: int, at: float, limit_bytes: int | None) -> None:
         """Take one reading; one that is not later than the last is passed over."""
-        if self._last is not None and at <= self._last[0]:
+        if self.memory.last is not None and at <= self.memory.last[0]:
             return
-        point = self._last = (at, used)
-        if self._began_at is None:
-            self._began_at = at
-        full = [scale for scale in self._scales if scale.fold(point)]
+        point = self.memory.last = (at, used)
+        if self.memory.began_at is None:
+            self.memory.began_at = at
+        full = [scale for scale in self.memory.scales if scale.fold(point)]
         for scale in full:
             scale.believed = _growth_of_suffix(scale.minima)
-        if self._teeth.fold(point, limit_bytes):
-            self._under_teeth = self._growth_under_teeth()
+        if self.memory.teeth.fold(point, limit_bytes):
+            self.memory.under_teeth = self._growth_under_teeth()
         if full:
-            self._believed = self._believe(at, used)
-            self._growth = self._slope_now()
+            self.memory.believed = self._believe(at, used)
+            self.memory.growth = self._slope_now()
 
     @property
     def growth_bytes_per_second(self) -> float | None:
@@ -192,12 +198,12 @@ class Forecast:
 
         May be negative. None until a minute has been seen.
         """
-        return self._growth
+        return self.memory.growth
 
     def _slope_now(self) -> float | None:
-        if self._believed:
-            return max(growth.bytes_per_second for growth in self._believed)
-        for scale in (self._scales[1], self._scales[0]):
+        if self.memory.believed:
+            return max(growth.bytes_per_second for growth in self.memory.believed)
+        for scale in (self.memory.scales[1], self.memory.scales[0]):
             minima = list(scale.minima)[-LENGTHS[-2] :]
             if len(minima) >= LENGTHS[-1] and minima[-1][0] - minima[0][0] >= MIN_SPAN_SECONDS * 0.9:
                 return slope(minima)
@@ -205,21 +211,21 @@ class Forecast:
 
     def time_to_limit_seconds(self, limit_bytes: int | None) -> float | None:
         """Seconds from the last reading until the limit is reached; None where nothing says so with confidence."""
-        if limit_bytes is None or self._last is None:
+        if limit_bytes is None or self.memory.last is None:
             return None
-        at = self._last[0]
-        times = [growth.seconds_to(limit_bytes, at) for growth in self._believed]
+        at = self.memory.last[0]
+        times = [growth.seconds_to(limit_bytes, at) for growth in self.memory.believed]
         return min((seconds for seconds in times if seconds is not None), default=None)
 
     def _believe(self, at: float, used: int) -> list[Growth]:
-        if self._began_at is None or at - self._began_at < WARM_UP_SECONDS:
+        if self.memory.began_at is None or at - self.memory.began_at < WARM_UP_SECONDS:
             return []
         found: list[Growth] = []
-        if self._under_teeth is not None and not self._under_teeth.is_left_by(used, at):
-            found.append(self._under_teeth)
-        tooth_seconds, height = self._teeth.usual()
-        is_news = used > self._teeth.known_height(at)
-        for scale in self._scales:
+        if self.memory.under_teeth is not None and not self.memory.under_teeth.is_left_by(used, at):
+            found.append(self.memory.under_teeth)
+        tooth_seconds, height = self.memory.teeth.usual()
+        is_news = used > self.memory.teeth.known_height(at)
+        for scale in self.memory.scales:
             if scale.believed is None or scale.believed.is_left_by(used, at):
                 continue
             if scale.width_seconds >= tooth_seconds:
@@ -230,14 +236,14 @@ class Forecast:
 
     def _warms_up(self, growth: Growth, at: float) -> bool:
         """Does this growth go back to when the process was new, and is that not long ago?"""
-        assert self._began_at is not None, "there are readings"
-        begins = growth.at - growth.span_seconds - self._began_at
-        return begins < YOUNG_SECONDS and at - self._began_at < 2 * WARM_UP_SECONDS
+        assert self.memory.began_at is not None, "there are readings"
+        begins = growth.at - growth.span_seconds - self.memory.began_at
+        return begins < YOUNG_SECONDS and at - self.memory.began_at < 2 * WARM_UP_SECONDS
 
     def _growth_under_teeth(self) -> Growth | None:
         """The growth of what cleanups and collectors leave; memory reaches the limit with the tooth on top of it."""
-        growth = _growth_of_suffix(self._teeth.troughs, TROUGH_LENGTHS)
-        return None if growth is None else replace(growth, height_bytes=self._teeth.usual()[1])
+        growth = _growth_of_suffix(self.memory.teeth.troughs, TROUGH_LENGTHS)
+        return None if growth is None else replace(growth, height_bytes=self.memory.teeth.usual()[1])
 
 
 def _growth_of_suffix(minima: Sequence[Point], lengths: Sequence[int] = LENGTHS) -> Growth | None:

@@ -8,43 +8,58 @@ It is not part of the state that is saved: a restarted watchdog looks for a whil
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from memory_watchdog.policy.efficacy import Basis
-from memory_watchdog.policy.forecast import Forecast
+from memory_watchdog.policy.forecast import Forecast, Memory
 from memory_watchdog.policy.settings import LadderSettings
 from memory_watchdog.quantities import format_bytes, format_seconds
+
+
+@dataclass(slots=True)
+class Outlook:
+    """What is remembered: plain data, so that it can be recorded and read back."""
+
+    memory: Memory = field(default_factory=Memory)
+    basis: Basis | None = None
+    near_since: float | None = None
+    last_at: float | None = None
 
 
 class Foresight:
     """The forecast of one target, and since when it says that the limit is near."""
 
-    def __init__(self) -> None:
-        self.forecast = Forecast()
-        self._basis: Basis | None = None
-        self._near_since: float | None = None
-        self._last_at: float | None = None
+    def __init__(self, outlook: Outlook | None = None) -> None:
+        self.outlook = outlook or Outlook()
+
+    @property
+    def forecast(self) -> Forecast:
+        """The forecast as it stands."""
+        return Forecast(self.outlook.memory)
 
     def begin_anew(self) -> None:
         """Another process."""
-        self.forecast.begin_anew()
-        self._near_since = None
+        self.outlook.memory, self.outlook.near_since = Memory(), None
 
     def look(self, settings: LadderSettings, used: int, taken_at: float, basis: Basis) -> None:
         """Take one known reading. Another measure, limit or source of the limit starts it anew."""
-        if self._basis is not None and basis != self._basis:
+        outlook = self.outlook
+        if outlook.basis is not None and basis != outlook.basis:
             self.begin_anew()
-        self._basis = basis
+        outlook.basis = basis
         limit_bytes = None if basis.limit is None else basis.limit.bytes
         self.forecast.fold(used, taken_at, limit_bytes)
-        gap = self._last_at is None or taken_at - self._last_at > settings.stale_after_seconds
-        self._last_at = taken_at
+        gap = outlook.last_at is None or taken_at - outlook.last_at > settings.stale_after_seconds
+        outlook.last_at = taken_at
         if not self._is_near(settings, used, limit_bytes):
-            self._near_since = None
-        elif self._near_since is None or gap:
-            self._near_since = taken_at
+            outlook.near_since = None
+        elif outlook.near_since is None or gap:
+            outlook.near_since = taken_at
 
     def is_due(self, settings: LadderSettings, taken_at: float) -> bool:
         """Has the limit been near for the first level's sustain, at every reading?"""
-        return self._near_since is not None and taken_at - self._near_since >= settings.levels[0].sustain_seconds
+        since = self.outlook.near_since
+        return since is not None and taken_at - since >= settings.levels[0].sustain_seconds
 
     def words(self, limit_bytes: int | None) -> str:
         """`growing by 2.10 MiB/s the limit is reached in 2m40s`."""

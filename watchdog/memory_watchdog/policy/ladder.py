@@ -28,7 +28,7 @@ from memory_watchdog.policy.events import (
     Trigger,
     VerdictKind,
 )
-from memory_watchdog.policy.foresight import Foresight
+from memory_watchdog.policy.foresight import Foresight, Outlook
 from memory_watchdog.policy.holdback import (
     Wanted,
     blocked_by_unanswered,
@@ -44,16 +44,21 @@ from memory_watchdog.quantities import Percent
 
 
 class Ladder:
-    """One target's ladder. `state` is all it remembers; give it back to a new Ladder to go on after a restart."""
+    """One target's ladder. `state` is all it remembers; give it back to a new Ladder to go on after a restart.
 
-    def __init__(self, settings: LadderSettings, instance: str, state: LadderState | None = None) -> None:
+    `outlook` is what its forecast remembers: it is recorded, and not saved.
+    """
+
+    def __init__(
+        self, settings: LadderSettings, instance: str, state: LadderState | None = None, outlook: Outlook | None = None
+    ) -> None:
         """`instance` starts every request id, so that ids of different runs never meet."""
         self.settings = settings
         self.state = state or LadderState(instance, NONE, level_states(settings.levels, {}))
         self.state.instance = instance
         self.thresholds = resolve(settings.levels, None)
         self._resolved_for: tuple[tuple[LevelSettings, ...], int | None] = (settings.levels, None)
-        self._foresight = Foresight()
+        self._foresight = Foresight(outlook)
         self.notes: tuple[Note, ...] = ()
         self._notes: list[Note] = []
         self._reload(settings)
@@ -67,6 +72,11 @@ class Ladder:
     def cooldown_seconds(self, level: int) -> float:
         """The cooldown of a level, by index, as the streak makes it now."""
         return cooldown_seconds(self.settings, self.state, level)
+
+    @property
+    def outlook(self) -> Outlook:
+        """What the forecast remembers."""
+        return self._foresight.outlook
 
     @property
     def growth_bytes_per_second(self) -> float | None:
