@@ -2,6 +2,8 @@
 
 from memory_watchdog_kit.allocator import Allocator, find_allocator, return_large_blocks
 from memory_watchdog_kit.array_files import ArrayFileError, MappedArrays, open_array, save_array
+from memory_watchdog_kit.byte_store import ByteStore
+from memory_watchdog_kit.codec import Codec
 from memory_watchdog_kit.component import (
     Cleaned,
     CleanupReport,
@@ -41,9 +43,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Allocator",
     "ArrayFileError",
+    "ByteStore",
     "Cleaned",
     "CleanupBusy",
     "CleanupReport",
+    "Codec",
     "Component",
     "ComponentCleanup",
     "ComponentReport",
