@@ -184,6 +184,16 @@ class Machine(RuleBasedStateMachine):
             assert {int.from_bytes(record[:8], "little") for record in shelf} <= numbers | {0}
 
 
+def test_what_containers_take_is_counted_while_they_grow_and_shrink() -> None:
+    tracker = ContextTracker(max_files=500, max_searches=500, max_events=1500, max_sessions=300)
+    for number in range(400):
+        tracker.track_search(f"q{number}", [])
+        tracker.track_file_read(f"/{number}", "", session_id=f"{number % 250}")
+        assert tracker.statistics().bytes == real_bytes(tracker)
+    while tracker.cleanup(Level.NORMAL).items_removed:
+        assert tracker.statistics().bytes == real_bytes(tracker)
+
+
 Machine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
