@@ -17,7 +17,7 @@ from memory_watchdog.parts import cleanup_requests, statistics_source
 from memory_watchdog.sources.stats import StatisticsReading
 
 from tests.integration.test_options import shows
-from tests.support.servers import RawServer, Received, answering, hang
+from tests.support.servers import Connection, RawServer, Received, answering, hang, message
 from tests.support.watchdog import written
 
 T = TypeVar("T")
@@ -134,3 +134,42 @@ def test_timeout_of_a_cleanup(tmp_path: Path) -> None:
     assert 0.1 <= outcome.duration_seconds < 5
     _, outcome = cleaned(tmp_path, timeout="5s")
     assert outcome.kind is OutcomeKind.DONE
+
+
+def tool_called(folder: Path, server_path: str = "/mcp", **tool: Any) -> list[Received]:
+    """What an MCP server is asked: the greeting and the call."""
+
+    async def respond(connection: Connection) -> None:
+        asked = json.loads(connection.request.body)
+        result = {"protocolVersion": "2025-06-18"} if asked["method"] == "initialize" else {}
+        body = json.dumps({"id": asked.get("id"), "result": result}).encode()
+        await connection.send(message(body, 202 if "id" not in asked else 200, "Content-Type: application/json"))
+
+    async def work() -> list[Received]:
+        async with RawServer(respond) as server:
+            mcp = {"url": server.url + server_path, "tool": "clean"} | tool
+            level = {"name": "normal", "enter": "75%", "exit": "70%", "cleanup": {"mcp": mcp}}
+            target = target_of(folder, url="http://127.0.0.1:1", levels=[level])
+            steps = cleanup_requests(target)["normal"]
+            outcome = await clean_up_in_steps(TargetClient(target.url or ""), steps, VALUES)
+            assert outcome.kind is OutcomeKind.DONE
+            return server.requests
+
+    return run(work())
+
+
+@shows(
+    "targets.levels.cleanup.mcp.url",
+    "targets.levels.cleanup.mcp.path",
+    "targets.levels.cleanup.mcp.tool",
+    "targets.levels.cleanup.mcp.arguments",
+)
+def test_where_and_how_a_tool_is_called(tmp_path: Path) -> None:
+    plain = tool_called(tmp_path)
+    assert {asked.path for asked in plain} == {"/mcp"}
+    assert json.loads(plain[-1].body)["params"] == {"name": "clean", "arguments": {}}
+    other = tool_called(
+        tmp_path, "", path="/x/", tool="tidy", arguments={"n": "{target_bytes}", "list": ["{level}", 2]}
+    )
+    assert {asked.path for asked in other} == {"/x/"}
+    assert json.loads(other[-1].body)["params"] == {"name": "tidy", "arguments": {"n": 1000, "list": ["normal", 2]}}

@@ -19,7 +19,7 @@ MiB = 1 << 20
 
 def killed_at(folder: Path, first: int, lines: int, max_bytes: int) -> int:
     """Start the writer, kill it after so many lines; the last number that it said."""
-    command = [sys.executable, embedding_writer.__file__, str(folder), str(first), str(max_bytes)]
+    command = [sys.executable, "-P", embedding_writer.__file__, str(folder), str(first), str(max_bytes)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for _ in range(lines):
@@ -174,7 +174,7 @@ def test_it_can_begin_on_a_full_disk(tmp_path: Path) -> None:
 
 
 def filled(command: list[str], folder: Path, limit: int) -> dict[str, object]:
-    command = [*command, sys.executable, embedding_filler.__file__, str(folder), str(limit)]
+    command = [*command, sys.executable, "-P", embedding_filler.__file__, str(folder), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
     warnings = done.stderr.splitlines()

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from memory_watchdog.actions.http import CleanupRequest
 from memory_watchdog.config import TargetConfig, load
 from memory_watchdog.config_mapping import (
     ComponentConfig,
@@ -113,6 +114,7 @@ levels:
     }
     one, two = requests["a"]
     assert (one.timeout_seconds, one.error, one.claimed) == (10, None, None)
+    assert isinstance(two, CleanupRequest)
     assert (two.method, two.timeout_seconds, two.has_body) == ("GET", 60, False)
     assert two.error is not None
     assert two.error.text == "error"

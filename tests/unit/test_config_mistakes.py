@@ -26,9 +26,11 @@ TARGET_KEYS = (
     "url, name, preset, process, measure, limit, interval, min_interval, stale_after, stats, levels, settle, "
     "escalate_after, max_cooldown, budget, dry_run"
 )
-PRESETS = "comfyui, etcd, influxdb-1, jupyter, litellm, native, prometheus-process, qdrant-rag-mcp"
+PRESETS = "comfyui, etcd, influxdb-1, jupyter, litellm, mcp, native, prometheus-process, qdrant-rag-mcp"
 STATS_KEYS = "headers, bearer_token_file, json, path, method, interval, timeout, format, map"
-CLEANUP_KEYS = "headers, bearer_token_file, json, path, method, timeout, error, claimed"
+CLEANUP_KEYS = "headers, bearer_token_file, json, path, mcp, method, timeout, error, claimed"
+TOOL_KEYS = "url, path, tool, arguments"
+BESIDE_TOOL = "nothing beside mcp, which has its own url and arguments"
 
 
 def mistakes(text: str, directory: Path) -> list[Mistake]:
@@ -176,7 +178,7 @@ IN_LEVELS: list[Row] = [
     ("- {name: a, enter: 2%, exit: 1%, cooldown: -1s}", 4, "[0].cooldown", "'-1s'", OR_ZERO),
     ("- {name: a, enter: 2%, exit: 1%, cooldwn: 1s}", 4, "[0].cooldwn", "an unknown key",
      "name, enter, exit, sustain, cooldown, min_reclaim, cleanup (did you mean cooldown?)"),
-    ("- {name: a, enter: 2%, exit: 1%, cleanup: {}}", 4, "[0].cleanup.path", "nothing", PATH),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {}}", 4, "[0].cleanup.path", "nothing", f"{PATH}; or mcp in its place"),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: x}}", 4, "[0].cleanup.path", "'x'", PATH),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, method: OPTIONS}}", 4, "[0].cleanup.method", "'OPTIONS'",
      METHOD),
@@ -194,8 +196,29 @@ IN_LEVELS: list[Row] = [
      "a number that JSON has, neither infinite nor .nan"),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, body: 1}}", 4, "[0].cleanup.body", "an unknown key",
      CLEANUP_KEYS),
-    ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, mcp: 1}}", 4, "[0].cleanup.mcp", "an unknown key",
-     CLEANUP_KEYS),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: 1}}", 4, "[0].cleanup.mcp", "'1'",
+     f"a mapping with the keys {TOOL_KEYS}"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: {url: 'http://h/mcp'}}}", 4, "[0].cleanup.mcp.tool", "nothing",
+     "the name of a tool"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: {tool: t}}}", 4, "[0].cleanup.mcp.url", "nothing", URL),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: {url: /mcp, tool: t}}}", 4, "[0].cleanup.mcp.url", "'/mcp'",
+     f"{URL}, the port from 1 to 65535"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: {url: 'http://h', path: x, tool: t}}}", 4,
+     "[0].cleanup.mcp.path", "'x'", PATH),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: {url: 'http://h', tool: t, args: {}}}}", 4,
+     "[0].cleanup.mcp.args", "an unknown key", TOOL_KEYS),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: {url: 'http://h', tool: t, arguments: [1]}}}", 4,
+     "[0].cleanup.mcp.arguments", "a list", "a mapping of names to values"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: {url: 'http://h', tool: t, arguments: {a: [.inf]}}}}", 4,
+     "[0].cleanup.mcp.arguments.a[0]", "'.inf'", "a number that JSON has, neither infinite nor .nan"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {mcp: {url: 'http://h', tool: t, arguments: {a: '{stats.x}'}}}}", 4,
+     "[0].cleanup.mcp.arguments.a", "{stats.x}", "{stats.NAME} with a name from stats.map.values: there are none"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, mcp: {url: 'http://h', tool: t}}}", 4, "[0].cleanup.path",
+     "'/'", BESIDE_TOOL),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: [{path: /}, {json: {}, mcp: {url: 'http://h', tool: t}}]}", 4,
+     "[0].cleanup[1].json", "an empty mapping", BESIDE_TOOL),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {method: GET, mcp: {url: 'http://h', tool: t}}}", 4,
+     "[0].cleanup.method", "'GET'", BESIDE_TOOL),
     ("- name: a\n  enter: 2%\n  exit: 1%\n  cleanup:\n    path: /\n    json:\n      a: [1, .nan]", 10,
      "[0].cleanup.json.a[1]", "'.nan'", "a number that JSON has, neither infinite nor .nan"),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, json: 0xfffffffffffffffff}}", 4, "[0].cleanup.json",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memory_watchdog.actions.http import CleanupRequest
 from memory_watchdog.config import TargetConfig, load
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.parts import cleanup_requests, finder_of, is_loopback, ladder_settings, statistics_source
@@ -107,6 +108,8 @@ def test_requests_are_by_level_and_only_where_there_is_a_cleanup(tmp_path: Path)
     requests = cleanup_requests(target_of(tmp_path, url="http://h", levels=levels))
     assert list(requests) == ["a", "c"]
     (first,), (second,) = requests.values()
+    assert isinstance(first, CleanupRequest)
+    assert isinstance(second, CleanupRequest)
     assert (first.path, first.has_body, first.body) == ("/a", True, None)
     assert (second.method, second.has_body, second.timeout_seconds) == ("PUT", False, 7.0)
 

@@ -22,7 +22,7 @@ from memory_watchdog.preset_files import (
 )
 from memory_watchdog.quantities import Percent
 
-NAMES = ("comfyui", "etcd", "influxdb-1", "jupyter", "litellm", "native", "prometheus-process", "qdrant-rag-mcp")
+NAMES = ("comfyui", "etcd", "influxdb-1", "jupyter", "litellm", "mcp", "native", "prometheus-process", "qdrant-rag-mcp")
 ROOT = Path(__file__).parents[2]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from memory_watchdog.actions.http import CleanupRequest, unknown_statistics
-from memory_watchdog.actions.template import Placeholders, fill_headers, fill_json, statistics_in
+from memory_watchdog.actions.http import CleanupRequest
+from memory_watchdog.actions.template import Placeholders, fill_headers, fill_json, statistics_in, unknown_statistics
 from memory_watchdog.outside_text import Json
 
 VALUES = Placeholders(
@@ -58,4 +58,4 @@ def test_which_statistics_a_template_needs() -> None:
     ],
 )  # fmt: skip
 def test_what_is_unknown(request_: CleanupRequest, missing: str) -> None:
-    assert unknown_statistics(request_, VALUES) == missing
+    assert unknown_statistics(request_.templates, VALUES) == missing

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from memory_watchdog.config_addresses import ListenAddress
+from memory_watchdog.config_addresses import URL_FORM, ListenAddress
 from memory_watchdog.config_checks import config_problems
 from memory_watchdog.config_errors import ConfigError, KeyPath, Mistake, NoConfigError, Problem, did_you_mean
 from memory_watchdog.config_layers import Layers
@@ -30,7 +30,7 @@ from memory_watchdog.config_models import (
     TargetConfig,
     WebConfig,
 )
-from memory_watchdog.config_values import ABSENT, LEVEL_NAME_FORM, PATH_FORM, THRESHOLD_FORM, Absent
+from memory_watchdog.config_values import ABSENT, LEVEL_NAME_FORM, THRESHOLD_FORM, Absent
 from memory_watchdog.options import Given, given_options
 from memory_watchdog.yaml_lines import Document, read_document
 
@@ -62,7 +62,8 @@ _REQUIRED_FORMS = {
     "name": LEVEL_NAME_FORM,
     "enter": THRESHOLD_FORM,
     "exit": THRESHOLD_FORM,
-    "path": PATH_FORM,
+    "url": URL_FORM,
+    "tool": "the name of a tool",
     "at": _AT_FORM,
 }
 

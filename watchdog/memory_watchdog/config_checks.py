@@ -20,7 +20,7 @@ from memory_watchdog.config_addresses import URL_FORM, default_target_name, url
 from memory_watchdog.config_errors import KeyPath, Problem
 from memory_watchdog.config_mapping_checks import cleanup_problems, reports_resident, stats_problems
 from memory_watchdog.config_models import ProcessConfig, TargetConfig
-from memory_watchdog.config_values import threshold
+from memory_watchdog.config_values import PATH_FORM, threshold
 from memory_watchdog.observation import Measure
 from memory_watchdog.quantities import Percent, Size, Threshold, format_seconds, parse_duration
 
@@ -105,8 +105,22 @@ def _cleanup_problems(cleanup: object, path: KeyPath, stats: object) -> Iterator
     for index, request in requests:
         if isinstance(request, dict):
             place = path if index is None else (*path, index)
+            yield from _way_problems(request, place)
             yield from _request_problems(request, place)
             yield from cleanup_problems(request, place, stats)
+
+
+def _way_problems(request: Mapping[str, Any], path: KeyPath) -> Iterator[Problem]:
+    """A request has a path; a tool call has an address of its own, and arguments in place of a body."""
+    tool = request.get("mcp")
+    if tool is None:
+        if request.get("path") is None:
+            yield Problem((*path, "path"), f"{PATH_FORM}; or mcp in its place", "nothing")
+        return
+    if beside := [key for key in ("path", "method", "json") if key in request]:
+        yield Problem((*path, beside[0]), "nothing beside mcp, which has its own url and arguments")
+    if isinstance(tool, dict) and "arguments" in tool:
+        yield from _json_problems(tool["arguments"], (*path, "mcp", "arguments"))
 
 
 def _process_problems(process: Mapping[str, Any], path: KeyPath) -> Iterator[Problem]:

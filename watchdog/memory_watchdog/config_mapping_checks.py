@@ -117,12 +117,15 @@ def cleanup_problems(request: Mapping[str, Any], path: KeyPath, stats: object) -
     mapping = stats.get("map") if isinstance(stats, dict) else None
     values = mapping.get("values") if isinstance(mapping, dict) else None
     known = sorted(name for name in values if isinstance(name, str)) if isinstance(values, dict) else []
-    for key in ("json", "headers"):
-        for place, text in _texts(request.get(key), (*path, key)):
+    tool = request.get("mcp")
+    templates: dict[KeyPath, Any] = {("json",): request.get("json"), ("headers",): request.get("headers")}
+    templates |= {("mcp", "arguments"): tool.get("arguments")} if isinstance(tool, dict) else {}
+    for keys, template in templates.items():
+        for place, text in _texts(template, (*path, *keys)):
             for name in statistics_in(text):
                 if name not in known:
                     names = f"one of {', '.join(known)}" if known else "there are none"
-                    found = f"{{stats.{name}}}" if key == "json" else None
+                    found = None if keys == ("headers",) else f"{{stats.{name}}}"
                     yield Problem(place, f"{{stats.NAME}} with a name from stats.map.values: {names}", found)
 
 

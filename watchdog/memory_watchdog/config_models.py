@@ -96,10 +96,23 @@ class StatsConfig(RequestConfig):
     map: MapConfig | None = None
 
 
-class CleanupConfig(RequestConfig):
-    """One cleanup request. `error` and `claimed` say where its answer has an error, and what it claims."""
+class ToolConfig(Model):
+    """A tool of an MCP server, over streamable HTTP. `path` is added to `url`; that of a socket is /mcp by default."""
 
-    path: RequestPath
+    url: Url
+    path: RequestPath | None = None
+    tool: Text
+    arguments: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class CleanupConfig(RequestConfig):
+    """One cleanup: a request (`path`) or a tool call (`mcp`), exactly one of them, which `config_checks` sees to.
+
+    `error` and `claimed` say where the answer has an error, and what it claims.
+    """
+
+    path: RequestPath | None = None
+    mcp: ToolConfig | None = None
     method: Method = "POST"
     timeout: Duration = 30.0
     error: Text | None = None

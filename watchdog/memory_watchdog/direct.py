@@ -9,8 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 
-from memory_watchdog.actions.http import CleanupRequest, needed_statistics
-from memory_watchdog.actions.steps import clean_up_in_steps
+from memory_watchdog.actions.steps import CleanupStep, clean_up_in_steps, statistics_needed
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
@@ -59,11 +58,11 @@ async def clean_up_directly(target: TargetConfig, level: str | None, reason: str
 
 
 async def _statistics(
-    target: TargetConfig, client: TargetClient, requests: Sequence[CleanupRequest]
+    target: TargetConfig, client: TargetClient, requests: Sequence[CleanupStep]
 ) -> Mapping[str, Scalar]:
     """The values that the requests are filled in with; not asked for where they need none."""
     source = statistics_source(target, client)
-    if source is None or not any(needed_statistics(request) for request in requests):
+    if source is None or not statistics_needed(requests):
         return {}
     reading = await source.read(Clock().boottime)
     return {} if isinstance(reading.report, Unavailable) else reading.report.values

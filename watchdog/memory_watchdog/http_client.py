@@ -16,9 +16,9 @@ import asyncio
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
@@ -45,10 +45,22 @@ class Answer:
     content_type: str
     answered_at: float
     secrets: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Names in lower case. Out of the repr: they may hold a session."""
 
     def detail(self, text: str) -> str:
         """`text` from this answer as a detail: one line, without the secrets that went out with the request."""
         return one_line(redact(text, self.secrets))
+
+
+class Listener(Protocol):
+    """Hears a 2xx answer while it comes: what is asked may be said before the answer ends, if that ends at all."""
+
+    def begin(self, content_type: str) -> None:
+        """It has begun."""
+
+    def feed(self, piece: bytes) -> bool:
+        """A piece of the body, decompressed; True when no more is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,7 @@ class TargetClient:
         self.last_answered_at: float | None = None
         """When the server last answered any request, with whatever status."""
 
-    async def request(
+    async def request(  # noqa: PLR0913 - each is a part of the request, and all but two are given by name
         self,
         method: str,
         path: str,
@@ -96,9 +108,10 @@ class TargetClient:
         token_file: Path | None = None,
         secrets: Iterable[str] = (),
         now: Callable[[], float] | None = None,
+        listener: Listener | None = None,
     ) -> Answer | Failure:
         """One request. `path` is added to the base; `body` is JSON; `now` (CLOCK_BOOTTIME, if left out) tells when
-        an answer came.
+        an answer came. With a `listener` the answer ends when that has heard enough.
 
         The token in `token_file` is read at every request (30 µs, and a rotated one is never missed). It, the values
         of `headers`, and `secrets` appear in no detail. Raises nothing but CancelledError, which ends the connection.
@@ -116,7 +129,7 @@ class TargetClient:
                 response = await self._open_transport().handle_async_request(request)
                 try:
                     self.last_answered_at = exchange.take_status(response)
-                    return await exchange.read(response)
+                    return await exchange.read(response, listener)
                 finally:
                     await response.aclose()
         # StreamError and ValueError (a UnicodeError of a host name among them) come out of httpx unmapped
@@ -178,23 +191,33 @@ class _Exchange:
         self._answered_at = self._now()
         return self._answered_at
 
-    async def read(self, response: httpx.Response) -> Answer | Failure:
+    async def read(self, response: httpx.Response, listener: Listener | None = None) -> Answer | Failure:
         """The body of `response`, or why it is a failure."""
         assert self._answered_at is not None
         if 300 <= response.status_code < 400:
             return self._fail(Reason.REDIRECT, f"{response.status_code}{_destination(response)}")
         limit_bytes = MAX_BODY_BYTES if response.is_success else _EXCERPT_BYTES
         self._body = BoundedBody(response.headers.get("content-encoding", ""), limit_bytes)
+        content_type = response.headers.get("content-type", "")
+        if listener is not None:
+            listener.begin(content_type)
         problem: Unavailable | None = None
+        heard_enough = False
         async for chunk in response.aiter_raw():
+            known = len(self._body.bytes)
             if problem := self._body.feed(chunk):
                 break
+            if listener is not None and response.is_success:
+                heard_enough = listener.feed(bytes(self._body.bytes[known:]))
+                if heard_enough:
+                    break
         if not response.is_success:
             return self._bad_status()
-        if problem := problem or self._body.finish():
+        if problem := problem or (None if heard_enough else self._body.finish()):
             return self._fail(problem.reason, problem.detail)
-        content_type = response.headers.get("content-type", "")
-        return Answer(response.status_code, bytes(self._body.bytes), content_type, self._answered_at, self.secrets)
+        headers = dict(response.headers)
+        body = bytes(self._body.bytes)
+        return Answer(response.status_code, body, content_type, self._answered_at, self.secrets, headers)
 
     def failure(self, error: Exception) -> Failure:
         """What `error` means at the point where the request is."""

@@ -24,7 +24,7 @@ _MAX_TOKEN_BYTES = 64 * 1024
 _HTTP_WORD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
 _FRAMING = {"content-length", "transfer-encoding"}
-_NOT_SECRET = {"accept", "content-type", "host", "user-agent", "x-request-id"}
+_NOT_SECRET = {"accept", "content-type", "host", "mcp-protocol-version", "user-agent", "x-request-id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def build_request(
     merged = httpx.Headers(_own_headers(with_body=body is not None))
     merged.update([(name.encode("ascii"), value.strip().encode("latin-1")) for name, value in theirs.items()])
     try:
-        url = httpx.URL(address.base + (path if path.startswith("/") else f"/{path}"))
+        url = httpx.URL(address.base + (path if path.startswith("/") or not path else f"/{path}"))
         request = httpx.Request(method, url, headers=merged, content=body)
     except (httpx.InvalidURL, ValueError):
         return NotSent("the path cannot be part of an address")

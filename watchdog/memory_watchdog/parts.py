@@ -10,6 +10,8 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from memory_watchdog.actions.http import CleanupRequest
+from memory_watchdog.actions.mcp import ToolCall
+from memory_watchdog.actions.steps import CleanupStep
 from memory_watchdog.config import ABSENT, CleanupConfig, LevelConfig, TargetConfig
 from memory_watchdog.expressions import compile_expression
 from memory_watchdog.http_client import TargetClient
@@ -93,16 +95,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def cleanup_requests(target: TargetConfig) -> dict[str, tuple[CleanupRequest, ...]]:
+def cleanup_requests(target: TargetConfig) -> dict[str, tuple[CleanupStep, ...]]:
     """By level, what is sent there, in order."""
     return {
-        level.name: tuple(_cleanup_request(request) for request in level.cleanup)
+        level.name: tuple(_cleanup_step(request) for request in level.cleanup)
         for level in target.levels
         if level.cleanup is not None
     }
 
 
-def _cleanup_request(request: CleanupConfig) -> CleanupRequest:
+def _cleanup_step(request: CleanupConfig) -> CleanupStep:
+    error = None if request.error is None else compile_expression(request.error)
+    if request.mcp is not None:
+        return ToolCall(
+            url=request.mcp.url,
+            path=request.mcp.path,
+            tool=request.mcp.tool,
+            arguments=dict(request.mcp.arguments),
+            timeout_seconds=request.timeout,
+            headers=request.headers,
+            token_file=request.bearer_token_file,
+            error=error,
+            claimed=size_in_json(request.claimed),
+        )
+    assert request.path is not None, "a cleanup has a path or a tool, config checks it"
     return CleanupRequest(
         path=request.path,
         method=request.method,
@@ -111,7 +127,7 @@ def _cleanup_request(request: CleanupConfig) -> CleanupRequest:
         body=None if request.body is ABSENT else request.body,
         headers=request.headers,
         token_file=request.bearer_token_file,
-        error=None if request.error is None else compile_expression(request.error),
+        error=error,
         claimed=size_in_json(request.claimed),
     )
 

@@ -30,7 +30,7 @@ from memory_watchdog.observation import (
 )
 from memory_watchdog.observer import choose_measure
 from memory_watchdog.outside_text import one_line
-from memory_watchdog.parts import finder_of, ladder_settings, statistics_source
+from memory_watchdog.parts import cleanup_requests, finder_of, ladder_settings, statistics_source
 from memory_watchdog.policy.thresholds import resolve
 from memory_watchdog.quantities import format_bytes, format_seconds
 from memory_watchdog.sources.cgroup_view import CgroupLook, CgroupView
@@ -140,7 +140,7 @@ def _rows(target: TargetConfig, look: Look) -> Iterator[Row]:
     yield from _statistics_rows(look.statistics, mapped=target.stats is not None and target.stats.map is not None)
     for level in target.levels:
         if level.cleanup is not None and level.cleanup_timeout is not None:
-            steps = ", then ".join(f"{request.method} {request.path}" for request in level.cleanup)
+            steps = ", then ".join(step.label for step in cleanup_requests(target)[level.name])
             said = f"{steps}, at most {format_seconds(level.cleanup_timeout)}"
             yield Row(f"cleanup {level.name}", said, "config", "probe never sends it")
 

@@ -12,8 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from memory_watchdog.actions.http import CleanupRequest, needed_statistics
-from memory_watchdog.actions.steps import clean_up_in_steps
+from memory_watchdog.actions.steps import CleanupStep, clean_up_in_steps, statistics_needed
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
@@ -279,7 +278,7 @@ class Watcher:
                 self._shared.changed()
         return decision
 
-    async def _act(self, decision: Decision, client: TargetClient, requests: Sequence[CleanupRequest]) -> None:
+    async def _act(self, decision: Decision, client: TargetClient, requests: Sequence[CleanupStep]) -> None:
         """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
         await self._shared.save()
         values = Placeholders(
@@ -287,7 +286,7 @@ class Watcher:
             reason=decision.reason,
             level=decision.level,
             target_bytes=decision.target_bytes,
-            statistics=await self._observer.statistics_values(set().union(*map(needed_statistics, requests))),
+            statistics=await self._observer.statistics_values(statistics_needed(requests)),
         )
         request = self._ladder.state.request
         if request is None or request.request_id != decision.request_id or request.answered_at is not None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memory_watchdog.actions.template import Dropped, Placeholders, fill_headers, fill_json, statistics_in
+from memory_watchdog.actions.template import Dropped, Placeholders, fill_headers, fill_json, unknown_statistics
 from memory_watchdog.expressions import Expression, Quantity
 from memory_watchdog.http_client import Answer, Failure, TargetClient
 from memory_watchdog.observation import Outcome, OutcomeKind, Reason, Unavailable
@@ -43,6 +43,16 @@ class CleanupRequest:
     error: Expression | None = None
     claimed: Quantity | None = None
 
+    @property
+    def label(self) -> str:
+        """What it is called where several steps are told of."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def templates(self) -> tuple[Json, ...]:
+        """Everything in it that may hold placeholders."""
+        return (self.body if self.has_body else None, *self.headers.values())
+
 
 async def clean_up(
     client: TargetClient,
@@ -56,7 +66,7 @@ async def clean_up(
     def outcome(kind: OutcomeKind, reason: Reason | None = None, detail: str = "", claim: int | None = None) -> Outcome:
         return Outcome(values.request_id, kind, time.monotonic() - started, reason, detail, claim)
 
-    if missing := unknown_statistics(request, values):
+    if missing := unknown_statistics(request.templates, values):
         return outcome(OutcomeKind.UNREACHED, Reason.NOT_SENT, missing)
     try:
         body = _body(request, values)
@@ -75,25 +85,11 @@ async def clean_up(
     )
     if isinstance(answer, Failure):
         return outcome(*_judge_failure(answer))
-    if request.error is None and request.claimed is None:
-        return outcome(*_judge(answer, request))
-    judged = await Worker().run(READING_SECONDS, _judge, answer, request)
-    if isinstance(judged, Unavailable):
-        # it answered 2xx, and what it says in so long an answer stays unknown
-        return outcome(OutcomeKind.DONE, None, judged.detail)
-    return outcome(*judged)
-
-
-def needed_statistics(request: CleanupRequest) -> set[str]:
-    """Every NAME of a `{stats.NAME}` in the request."""
-    templates = [request.body if request.has_body else None, *request.headers.values()]
-    return {name for template in templates for name in statistics_in(template)}
-
-
-def unknown_statistics(request: CleanupRequest, values: Placeholders) -> str:
-    """Which value the request needs and the statistics have not told; empty if it has all."""
-    names = needed_statistics(request) - values.statistics.keys()
-    return f"not known from the statistics: {', '.join(sorted(names))}" if names else ""
+    try:
+        content = parse_json(answer.body)
+    except ValueError:  # empty, or no JSON: it says nothing beyond its status
+        return outcome(OutcomeKind.DONE)
+    return outcome(*await judge(content, answer, request.error, request.claimed))
 
 
 def _body(request: CleanupRequest, values: Placeholders) -> bytes | None:
@@ -116,20 +112,26 @@ def _judge_failure(failure: Failure) -> tuple[OutcomeKind, Reason | None, str]:
 Judgement = tuple[OutcomeKind, Reason | None, str, int | None]
 
 
-def _judge(answer: Answer, request: CleanupRequest) -> Judgement:
-    """A 2xx answer. One that is empty or no JSON says nothing beyond its status."""
-    try:
-        content = parse_json(answer.body)
-    except ValueError:
-        return OutcomeKind.DONE, None, "", None
-    claim, note = _claim(content, request.claimed)
-    if request.error is None:
+async def judge(content: Json, answer: Answer, error: Expression | None, claimed: Quantity | None) -> Judgement:
+    """What a successful `answer` says of the cleanup: `error` and `claimed` look into its `content`."""
+    if error is None and claimed is None:
+        return _judge(content, answer, error, claimed)
+    judged = await Worker().run(READING_SECONDS, _judge, content, answer, error, claimed)
+    if isinstance(judged, Unavailable):
+        # it was a success, and what it says in so long an answer stays unknown
+        return OutcomeKind.DONE, None, judged.detail, None
+    return judged
+
+
+def _judge(content: Json, answer: Answer, error: Expression | None, claimed: Quantity | None) -> Judgement:
+    claim, note = _claim(content, claimed)
+    if error is None:
         errors = list(_errors(content))
     else:
-        found = request.error.find(content)
+        found = error.find(content)
         if isinstance(found, Unavailable):
             return OutcomeKind.FAILED, Reason.INVALID, answer.detail(f"error: {found.detail}"), claim
-        errors = [] if found is None or found == [] else [_error_text(found)]  # [] is a projection that found nothing
+        errors = [] if found is None or found == [] else [error_text(found)]  # [] is a projection that found nothing
     if errors:
         return OutcomeKind.FAILED, Reason.ERROR_IN_ANSWER, answer.detail("; ".join(errors)), claim
     return OutcomeKind.DONE, None, answer.detail(note), claim
@@ -155,16 +157,17 @@ def _errors(content: Json) -> Iterator[str]:
     if not isinstance(content, dict):
         return
     if content.get("error") is not None:
-        yield _error_text(content["error"])
+        yield error_text(content["error"])
     components = content.get("components")
     for index, component in enumerate(components if isinstance(components, list) else []):
         if isinstance(component, dict) and component.get("error") is not None:
             name = component.get("name")
             label = name if isinstance(name, str) else f"components[{index}]"
-            yield f"{label}: {_error_text(component['error'])}"
+            yield f"{label}: {error_text(component['error'])}"
 
 
-def _error_text(error: object) -> str:
+def error_text(error: object) -> str:
+    """What a server calls an error, as a text."""
     if isinstance(error, dict) and isinstance(error.get("message"), str):
         error = error["message"]
     if isinstance(error, str):

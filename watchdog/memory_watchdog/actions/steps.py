@@ -1,24 +1,33 @@
 """A cleanup of several requests: sent in order, each only after the one before has succeeded.
 
 Covers: one Outcome of all: durations and claims added up, the step that failed named.
-Leaves to others: one request (`actions.http`), whether and when (`policy`).
+Leaves to others: one request (`actions.http`), one tool call (`actions.mcp`), whether and when (`policy`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
-from memory_watchdog.actions.http import CleanupRequest, clean_up, unknown_statistics
-from memory_watchdog.actions.template import Placeholders
+from memory_watchdog.actions.http import CleanupRequest, clean_up
+from memory_watchdog.actions.mcp import ToolCall, call_tool
+from memory_watchdog.actions.template import Placeholders, needed_statistics, unknown_statistics
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.observation import Outcome, OutcomeKind, Reason
 from memory_watchdog.outside_text import one_line
 
+CleanupStep: TypeAlias = CleanupRequest | ToolCall
+
+
+def statistics_needed(steps: Sequence[CleanupStep]) -> set[str]:
+    """Every NAME of a `{stats.NAME}` in them."""
+    return set().union(*(needed_statistics(step.templates) for step in steps))
+
 
 async def clean_up_in_steps(
     client: TargetClient,
-    requests: Sequence[CleanupRequest],
+    requests: Sequence[CleanupStep],
     values: Placeholders,
     now: Callable[[], float] | None = None,
 ) -> Outcome:
@@ -29,9 +38,9 @@ async def clean_up_in_steps(
     to the wire contract answers a repeated id from memory and does nothing.
     """
     if len(requests) == 1:
-        return await clean_up(client, requests[0], values, now)
+        return await _take(client, requests[0], values, now)
     for index, request in enumerate(requests):
-        if missing := unknown_statistics(request, values):
+        if missing := unknown_statistics(request.templates, values):
             detail = _named(requests, index, missing)
             return Outcome(values.request_id, OutcomeKind.UNREACHED, 0.0, Reason.NOT_SENT, detail)
     duration_seconds = 0.0
@@ -39,7 +48,7 @@ async def clean_up_in_steps(
     notes: list[str] = []
     for index, request in enumerate(requests):
         step_id = values.request_id if index == 0 else f"{values.request_id}-{index + 1}"
-        outcome = await clean_up(client, request, replace(values, request_id=step_id), now)
+        outcome = await _take(client, request, replace(values, request_id=step_id), now)
         duration_seconds += outcome.duration_seconds
         claims += [] if outcome.claimed_bytes is None else [outcome.claimed_bytes]
         total = replace(
@@ -57,7 +66,14 @@ async def clean_up_in_steps(
     return replace(total, detail=one_line("; ".join(notes)))
 
 
-def _named(requests: Sequence[CleanupRequest], index: int, detail: str) -> str:
-    request = requests[index]
-    step = f"step {index + 1} of {len(requests)}, {request.method} {request.path}"
+async def _take(
+    client: TargetClient, step: CleanupStep, values: Placeholders, now: Callable[[], float] | None
+) -> Outcome:
+    if isinstance(step, ToolCall):
+        return await call_tool(client, step, values, now)
+    return await clean_up(client, step, values, now)
+
+
+def _named(requests: Sequence[CleanupStep], index: int, detail: str) -> str:
+    step = f"step {index + 1} of {len(requests)}, {requests[index].label}"
     return one_line(f"{step}: {detail}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -54,6 +54,17 @@ class Dropped(Enum):
 
 
 DROPPED = Dropped.DROPPED
+
+
+def needed_statistics(templates: Iterable[Json]) -> set[str]:
+    """Every NAME of a `{stats.NAME}` in them."""
+    return {name for template in templates for name in statistics_in(template)}
+
+
+def unknown_statistics(templates: Iterable[Json], values: Placeholders) -> str:
+    """Which value is needed and the statistics have not told; empty if all are known."""
+    names = needed_statistics(templates) - values.statistics.keys()
+    return f"not known from the statistics: {', '.join(sorted(names))}" if names else ""
 
 
 def statistics_in(template: Json) -> Iterator[str]:
