@@ -55,11 +55,11 @@ def release_in_steps(
         yield from release_in_steps(old)
 
     Dicts, lists, deques, sets and tuples inside it that are large and that nobody else holds are emptied step by step
-    too; an instance of a class goes in one piece, and so does the table of a dict or set itself, once it is empty (15 to
-    20 ms where it had 5 million keys). What others put in meanwhile stays. `items_removed` counts the
-    elements of `container` itself, `bytes_freed` what `size_of` says of each (of a mapping's values), 0 without it. A
-    generator that is dropped half-way leaves the rest in the container. Raises TypeError for anything else and
-    ValueError for a step that is not positive.
+    too; an instance of a class goes in one piece, and so does the table of a dict or set itself, once it is empty (15
+    to 20 ms where it had 5 million keys). What others put in meanwhile stays. `items_removed` counts the elements of
+    `container` itself, `bytes_freed` what `size_of` says of each (of a mapping's values), 0 without it. A generator
+    that is dropped half-way leaves the rest in the container. Raises TypeError for anything else and ValueError for a
+    step that is not positive.
     """
     if not step_seconds > 0:
         raise ValueError(f"step_seconds is {step_seconds}: it must be positive")
@@ -134,7 +134,7 @@ def _empty_further(nested: list[Any]) -> None:
 
 
 def _keep_if_alone(nested: list[Any]) -> None:
-    """Let the last one go, unless nobody else holds it: it is to be emptied. A tuple is unpacked into a list for that."""
+    """Let the last one go, unless nobody else holds it: then it is to be emptied, a tuple as a list."""
     if not _GIL or sys.getrefcount(nested[-1]) != _HELD_ONCE:
         nested.pop()
     elif type(nested[-1]) in (tuple, frozenset):
