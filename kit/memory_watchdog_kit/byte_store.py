@@ -85,17 +85,18 @@ class ByteStore:
                 self._make_room_in_index()
             try:
                 segment = self._open[slot_bytes]
-                slot = segment.free.pop()
+                slot = segment.free[-1]
             except (KeyError, IndexError):
                 if not self._make_room(key, slot_bytes):
                     return False
                 segment = self._open[slot_bytes]
-                slot = segment.free.pop()
-            segment.keys[slot] = key
-            self._segments.dead_bytes -= slot_bytes
+                slot = segment.free[-1]
             begin = slot * slot_bytes
             end = begin + size
-            segment.memory[begin:end] = value
+            segment.memory[begin:end] = value  # raises for what is no bytes, so it comes before anything is noted
+            segment.free.pop()
+            segment.keys[slot] = key
+            self._segments.dead_bytes -= slot_bytes
             # As in `segments`, with the constants written out: 3 % of the time.
             self._index[key] = segment.base | begin << 23 | end if end <= 0x7FFFFF else segment.base
             self._entries_bytes += key.__sizeof__() + self._entry_bytes

@@ -111,12 +111,13 @@ class Segments:
         segment = self.open.get(slot_bytes)
         if segment is None or not segment.free:
             segment = self.with_free(slot_bytes)
-        slot = segment.free.pop()
-        segment.keys[slot] = key
-        self.dead_bytes -= slot_bytes
+        slot = segment.free[-1]
         begin = slot * slot_bytes
         end = begin + len(value)
-        segment.memory[begin:end] = value
+        segment.memory[begin:end] = value  # raises for what is no bytes, so it comes before anything is noted
+        segment.free.pop()
+        segment.keys[slot] = key
+        self.dead_bytes -= slot_bytes
         return segment.base if end > OFFSET_MASK else segment.base | begin << BEGIN_SHIFT | end
 
     def replace(self, place: int, value: bytes) -> int:

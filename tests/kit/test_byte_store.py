@@ -170,6 +170,27 @@ def test_values_larger_than_a_segment() -> None:
     assert store.held_bytes < 22 * MIB
 
 
+@pytest.mark.parametrize("replacing", [True, False])
+def test_a_value_that_is_no_bytes_raises_and_leaves_the_store_sound(replacing: bool) -> None:
+    store = ByteStore(10_000_000)
+    for number in range(3000):
+        key = str(number)
+        if replacing:
+            store.put(key, b"y" * 100)
+        if number % 10 == 0:
+            with pytest.raises(TypeError):
+                store.put(key, "x" * 300)  # type: ignore[arg-type]
+        store.put(key, b"x" * 300)
+    for number in range(3000):
+        if number % 5:
+            store.remove(str(number))
+    while store.compact():
+        pass
+    assert len(store) == 600
+    assert all(store.get(str(number)) == b"x" * 300 for number in range(0, 3000, 5))
+    assert store.held_bytes < 600 * 600
+
+
 def test_no_memory_to_map_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     store = ByteStore(MIB)
     assert store.put("a", b"x" * 100)
