@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,10 +222,17 @@ EVENT = b"event: message\r\ndata: " + result_of({"structuredContent": {"reclaime
 PROGRESS = b'data: {"jsonrpc": "2.0", "method": "notifications/progress", "params": {}}\n\n'
 
 
+def squeezed_so_far(data: bytes) -> bytes:
+    """The beginning of a gzip stream that holds all of the data and does not end."""
+    squeeze = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    return squeeze.compress(data) + squeeze.flush(zlib.Z_SYNC_FLUSH)
+
+
 @pytest.mark.parametrize(
     "tool",
     [
         sending(STREAM_HEAD + EVENT),
+        hanging_after(STREAM_HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + squeezed_so_far(EVENT)),
         sending(STREAM_HEAD + b": ping\n\nid: 1\ndata:\n\n" + PROGRESS * 3 + EVENT + PROGRESS),
         hanging_after(STREAM_HEAD + PROGRESS + EVENT),  # goes on for ever
         sending(STREAM_HEAD + b'data: {"jsonrpc": "2.0", "id": 9, "result": {}}\n\n' + EVENT),
@@ -256,6 +264,8 @@ def error(code: int, words: str, request_id: int = 2) -> bytes:
          (FAILED, IN_ANSWER, "tools/call: error -32602: Unknown tool", None)),
         (server_of(sending(STREAM_HEAD + b"data: " + error(-32603, "inside") + b"\n\n")),
          (FAILED, IN_ANSWER, "tools/call: error -32603: inside", None)),
+        (server_of(sending(message(error(-32022, "Unsupported: 2025-03-26"), 200, TYPE_JSON))),
+         (FAILED, IN_ANSWER, "tools/call: error -32022: Unsupported: 2025-03-26", None)),
         (server_of(sending(message(b'{"id": 2, "error": "odd"}', 200, TYPE_JSON))),
          (FAILED, IN_ANSWER, "tools/call: odd", None)),
         (server_of(greeting=sending(message(error(-32022, "no such version", 1), 200, TYPE_JSON))),

@@ -26,7 +26,7 @@ from memory_watchdog.preset_files import starting_config
 
 from tests.support import mcp_server
 from tests.support.wait import eventually
-from tests.support.watchdog import ENVIRONMENT, PROGRAM
+from tests.support.watchdog import ENVIRONMENT, PROGRAM, config, running_watchdog
 
 DONE, FAILED, IN_ANSWER = OutcomeKind.DONE, OutcomeKind.FAILED, Reason.ERROR_IN_ANSWER
 
@@ -181,6 +181,19 @@ def test_the_preset_through_probe_and_a_direct_cleanup(stateful: McpServer, tmp_
     call = stateful.calls[-1]
     assert (call["tool"], call["level"]) == ("cleanup_memory", "aggressive")
     assert "target_bytes" not in call or call["target_bytes"] is None
+
+
+def test_a_watchdog_that_runs_calls_the_tool(stateful: McpServer, tmp_path: Path) -> None:
+    step = {"mcp": {"url": f"{stateful.url}/mcp", "tool": "cleanup_memory", "arguments": {"level": "aggressive"}}}
+    # Used is more than this limit from the start.
+    high = {"name": "high", "enter": "50%", "exit": "40%", "cooldown": "1h", "cleanup": step}
+    before = len(stateful.calls)
+    settings = config(stateful.url, levels=[high], limit="2MiB", measure="rss", process={"pid": os.getpid()})
+    with running_watchdog(tmp_path, settings) as watchdog:
+        eventually(lambda: len(stateful.calls) > before, what="the call")
+        claimed = "cleanup_claimed_bytes_total"
+        eventually(lambda: watchdog.metrics().value(claimed, level="high") == 1234, what="the claim")
+    assert stateful.calls[-1]["level"] == "aggressive"
 
 
 def test_the_package_is_not_imported() -> None:

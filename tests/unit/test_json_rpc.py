@@ -54,6 +54,7 @@ def test_json_alone_or_in_a_batch(batch: list[Any]) -> None:
         (b'{"id": "2", "result": {}}', 'an answer to request "2", not to ours'),
         (b'{"id": 1, "result": {}}', "an answer to request 1, not to ours"),
         (b'{"id": true, "result": {}}', "an answer to request true, not to ours"),
+        (b'{"id": 2, "method": "ping", "result": {}}', "the answer ended without an answer to the request"),
         (json.dumps(PING).encode(), "the answer ended without an answer to the request"),
     ],
 )
@@ -61,6 +62,13 @@ def test_what_is_no_answer(body: bytes, problem: str) -> None:
     assert heard(JSON, body) == (None, problem)
     if body:
         assert heard(EVENTS, b"data: " + body + b"\n\n") == (None, problem)
+
+
+def test_true_is_no_number() -> None:
+    listener = AnswerListener(1)
+    listener.begin(JSON)
+    assert listener.end(b'{"id": true, "result": {}}') is None
+    assert listener.end(b'{"id": 1, "result": {}}') is not None
 
 
 def test_an_error_without_an_id_is_ours() -> None:
