@@ -14,15 +14,11 @@ from memory_watchdog_kit.model_host.wire import MAX_ANSWER_HEADER_BYTES, Frame, 
 
 
 class Late(Exception):
-    """The deadline passed before the answer was here."""
+    """The deadline passed before the answer was here; the request is sent, or a part of it."""
 
 
 class NothingSent(Late):
     """… and before anything was sent."""
-
-
-class PartSent(Late):
-    """… and while the message was being sent."""
 
 
 class Channel:
@@ -35,7 +31,7 @@ class Channel:
         self._poll = select.poll()
 
     def send(self, message: bytes, deadline: float) -> None:
-        """Raises NothingSent or PartSent, and ConnectionError when the worker is gone."""
+        """Raises NothingSent or Late, and ConnectionError when the worker is gone."""
         if time.monotonic() >= deadline:
             raise NothingSent
         rest = memoryview(message)
@@ -44,7 +40,7 @@ class Channel:
                 rest = rest[self.connection.send(rest) :]
             except BlockingIOError:
                 if not self._wait(select.POLLOUT, deadline):
-                    raise (PartSent if len(rest) < len(message) else NothingSent) from None
+                    raise (Late if len(rest) < len(message) else NothingSent) from None
 
     def receive(self, deadline: float) -> Frame:
         """The next whole message. Raises Late (and the next call goes on from there), EOFError, WireError, OSError."""

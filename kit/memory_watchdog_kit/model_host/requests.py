@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from memory_watchdog_kit.model_host import wire
-from memory_watchdog_kit.model_host.channel import Late, NothingSent, PartSent
+from memory_watchdog_kit.model_host.channel import Late, NothingSent
 from memory_watchdog_kit.model_host.errors import ModelCrashed, ModelError, ModelHostClosed, ModelTimeout
 from memory_watchdog_kit.model_host.keeper import Keeper
 from memory_watchdog_kit.model_host.roster import Roster, Ticket
@@ -125,12 +125,10 @@ class Requests:
                 raise wire.WireError("the answer to another request")
             fate = partial(roster.release, worker)
             return answer
-        except Late as late:
-            if isinstance(late, NothingSent):
-                fate = partial(roster.unused, worker)
-            elif isinstance(late, PartSent):
-                text = f"{subject} did not read its request in time; its process is ended"
-                fate = partial(roster.fail, worker, fault=partial(ModelTimeout, text))
+        except NothingSent:
+            fate = partial(roster.unused, worker)
+            raise ModelTimeout(f"{subject}: its turn came too late") from None
+        except Late:  # also where only a part was sent: then it is the worker that does not read
             raise ModelTimeout(f"{subject} did not answer in time") from None
         except wire.WireError as error:
             fault = partial(ModelCrashed, f"{subject}: its process sent {error}; it is ended")

@@ -1,8 +1,8 @@
 """A server with a model host, for the tests that end it: loads, says so, and does what its standard input says.
 
 `python -m tests.kit.support.model_server FILE`: prints "ready" when three models are loaded; "hang" makes one of them
-hang beside the loop, "interrupt" in it, each after FILE was made; "exit" leaves without closing anything; "fork" forks
-a child that sleeps, and tells its pid.
+hang beside the loop, "interrupt" in it, each after FILE was made; "ask" asks all three; "exit" leaves without closing
+anything; "fork" forks a child that sleeps, and tells its pid.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def main(file: str) -> None:
         match line.strip():
             case "hang":
                 threading.Thread(target=models.embed, args=("a", [f"hang {file}"]), daemon=True).start()
+            case "ask":
+                print(sum(len(models.embed(name, ["x"])) for name in "abc"), flush=True)
             case "exit":
                 return
             case "fork":
