@@ -100,10 +100,10 @@ def test_whatever_a_line_holds_it_is_read_or_refused(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"{}", "none of checkpoint, gap, observation"),
+        (b"{}", "none of checkpoint, gap, or an event of kind observation"),
         (b'{"checkpoint":{"version":99}}', "version 99; this program reads 1"),
-        (b'{"pause":{"until":"soon"},"target":"t","now":1,"decision":null}', "until"),
-        (b'{"resume":{},"now":1,"decision":null}', "target"),
+        (b'{"kind":"pause","event":{"until":"soon"},"target":"t","now":1,"decision":null}', "until"),
+        (b'{"kind":"resume","event":{},"now":1,"decision":null}', "target"),
     ],
 )
 def test_what_is_wrong_with_a_line_is_said(text: bytes, said: str) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from statistics import median
 
 Point = tuple[float, int]
@@ -178,14 +178,17 @@ class Forecast:
 
     def fold(self, used: int, at: float, limit_bytes: int | None) -> None:
         """Take one reading; one that is not later than the last is passed over."""
-        if self.memory.last is not None and at <= self.memory.last[0]:
+        before = at if self.memory.last is None else self.memory.last[0]
+        if self.memory.last is not None and at <= before:
             return
         point = self.memory.last = (at, used)
         if self.memory.began_at is None:
             self.memory.began_at = at
         full = [scale for scale in self.memory.scales if scale.fold(point)]
-        for scale in full:
-            scale.believed = _growth_of_suffix(scale.minima)
+        for scale, wider in zip_longest(full, full[1:]):
+            # Where readings are seldom, narrow bins hold one each: the same points again, a third of all the time.
+            same = wider is not None and at - before >= wider.width_seconds
+            scale.believed = None if same else _growth_of_suffix(scale.minima)
         if self.memory.teeth.fold(point, limit_bytes):
             self.memory.under_teeth = self._growth_under_teeth()
         if full:
@@ -262,16 +265,16 @@ def steady_growth(points: Sequence[Point]) -> Growth | None:
     span = points[-1][0] - points[0][0]
     if len(points) < MIN_TROUGHS or span < MIN_SPAN_SECONDS * 0.9 or points[-1][1] <= points[0][1]:
         return None
-    # The cheap question first: on a calm target it answers nearly always, and the slopes of 496 pairs cost 0.1 ms.
+    # The cheap questions first: on a calm target they answer nearly always, and the slopes of 496 pairs cost 0.1 ms.
     rises = sum(after[1] > before[1] for before, after in pairwise(points))
     if rises < _RISING * (len(points) - 1):
         return None
-    whole = slope(points)
-    if whole <= 0:
-        return None
     middle = (len(points) + 1) // 2
     halves = (slope(points[:middle]), slope(points[-middle:]))
-    if not all(_STEADY * whole <= half <= whole / _STEADY for half in halves):
+    if min(halves) <= 0 or min(halves) < _STEADY**2 * max(halves):
+        return None  # no slope of the whole could be near enough to both
+    whole = slope(points)
+    if whole <= 0 or not all(_STEADY * whole <= half <= whole / _STEADY for half in halves):
         return None
     origin = points[0][0]
     offset = median(value - whole * (at - origin) for at, value in points)

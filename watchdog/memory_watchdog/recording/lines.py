@@ -11,8 +11,9 @@ checkpoint has the wall clock beside it. Nothing secret is in any of it: neither
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -72,6 +73,26 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind
 _DECISION: TypeAdapter[Decision | None] = TypeAdapter(Decision | None)
 _CHECKPOINT: TypeAdapter[Checkpoint] = TypeAdapter(Checkpoint)
 
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class _Written(Generic[E]):
+    """A step as it stands in the file."""
+
+    target: str
+    now: float
+    kind: str
+    event: E
+    decision: Decision | None
+
+
+_STEPS: dict[bytes, TypeAdapter[Any]] = {
+    name.encode(): TypeAdapter(_Written[kind])  # type: ignore[valid-type]
+    for name, kind in _EVENTS.items()
+}
+_KIND = re.compile(rb'"kind": ?"([a-z_]{1,20})"')
+
 
 class NoLine(ValueError):
     """A line that is none of a recording; the text says what is wrong with it."""
@@ -87,31 +108,28 @@ def encode(line: Line) -> bytes:
         case Step():
             name = _KINDS[type(line.event)]
             event, decision = _ADAPTERS[name].dump_json(line.event), _DECISION.dump_json(line.decision)
-            head = json.dumps({"target": line.target, "now": line.now})[:-1].encode()
-            return b'%b,"%b":%b,"decision":%b}\n' % (head, name.encode(), event, decision)
+            head = json.dumps({"kind": name, "target": line.target, "now": line.now})[:-1].encode()
+            return b'%b,"event":%b,"decision":%b}\n' % (head, event, decision)
 
 
 def decode(text: bytes) -> Line:
     """The line that was written. Raises NoLine."""
     try:
+        kind = _KIND.search(text, 0, 40)
+        if kind is not None and kind[1] in _STEPS:
+            # strict: JSON's numbers, strings and enums mean one thing each, and a union takes the member that fits
+            step = _STEPS[kind[1]].validate_json(text, strict=True)
+            return Step(step.target, step.now, step.event, step.decision)
         found = json.loads(text)
-        if not isinstance(found, dict):
-            raise NoLine("not an object")
-        if "checkpoint" in found:
+        if isinstance(found, dict) and "checkpoint" in found:
             return _checkpoint(found["checkpoint"])
-        if "gap" in found:
+        if isinstance(found, dict) and "gap" in found:
             return Gap(int(found["gap"]))
-        name = next((name for name in _EVENTS if name in found), None)
-        if name is None:
-            raise NoLine(f"none of checkpoint, gap, {', '.join(_EVENTS)} is in it")
-        # strict: JSON's numbers, strings and enums mean one thing each, and a union takes the member that fits exactly
-        event = _ADAPTERS[name].validate_json(json.dumps(found[name]), strict=True)
-        decision = _DECISION.validate_json(json.dumps(found.get("decision")), strict=True)
-        return Step(str(found["target"]), float(found["now"]), event, decision)
+        raise NoLine(f"none of checkpoint, gap, or an event of kind {', '.join(_EVENTS)}")
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise NoLine(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NoLine(f"no line of a recording: {error}") from error
 
 
