@@ -114,7 +114,23 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--web.url", dest="web_url", metavar="URL", help="its address (default: as run would listen)")
     _add_options(health)
     _add_remote(add)
+    _add_replay(add("replay", "What was decided, and what other settings would decide, over a recorded past.", _replay))
     return parser
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("file", nargs="?", metavar="FILE", help="a recording of run --record")
+    source.add_argument("--prometheus", metavar="URL", help="or the past as a Prometheus server has it; always a model")
+    parser.add_argument("--config.file", dest="config.file", metavar="NEW", help="try the settings of this config")
+    parser.add_argument("--target", metavar="NAME", help="only this target")
+    parser.add_argument("--from", dest="begins", metavar="TIME", help="with --prometheus: 7d ago, or ISO 8601 (1d)")
+    parser.add_argument("--to", dest="ends", metavar="TIME", help="with --prometheus (now)")
+    parser.add_argument(
+        "--step", metavar="DURATION", default="15s", help="with --prometheus: a look each so long (15s)"
+    )
+    parser.add_argument("--suggest", action="store_true", help="propose thresholds, tried on the second half")
+    parser.add_argument("--html", metavar="FILE", help="write the picture as one self-contained page")
 
 
 def _add_remote(add: Callable[[str, str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]) -> None:
@@ -261,6 +277,27 @@ def _cleanup_directly(parsed: argparse.Namespace, url: str) -> int:
         return _fail(text)
     print(text)  # noqa: T201
     return EXIT_OK
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    from memory_watchdog.replay.command import Asked, ReplayError, replay  # noqa: PLC0415
+
+    path = getattr(parsed, "config.file")
+    asked = Asked(
+        recording=None if parsed.file is None else Path(parsed.file),
+        config=None if path is None else load({"config.file": path}, os.environ, Path.cwd()),
+        target=parsed.target,
+        prometheus=parsed.prometheus,
+        begins=parsed.begins,
+        ends=parsed.ends,
+        step=parsed.step,
+        suggest=parsed.suggest,
+        html=None if parsed.html is None else Path(parsed.html),
+    )
+    try:
+        return EXIT_OK if replay(asked) else EXIT_FAILED
+    except ReplayError as error:
+        return _fail(str(error), EXIT_BAD_CONFIG)
 
 
 def _pause(parsed: argparse.Namespace) -> int:
