@@ -1,6 +1,7 @@
 """The processes of the demo: the server, and a real `memory-watchdog run` beside it.
 
-Leaves to others: what is asked of them and shown (`show`).
+Covers: starting them, ending them whatever happens, the watchdog's log; the example server's demo uses it too.
+Leaves to others: what is asked of them and shown (`show`, `story`).
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class DemoError(Exception):
 
 
 @dataclass
-class Running:
-    """A server and the watchdog beside it. `events` is the watchdog's log, as it comes."""
+class Watching:
+    """The watchdog beside a server. `events` is its log, as it comes."""
 
     server_url: str
     watchdog_url: str
@@ -57,33 +58,47 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[Running]:
+async def running() -> AsyncIterator[Watching]:
     """Start both; end both, whatever happens. Raises DemoError when one does not come up."""
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="memory-watchdog-demo-")))
-        server = await stack.enter_async_context(_child("memory_watchdog.demo.server", stdout=True))
-        assert server.stdout is not None, "asked for"
-        port = ""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_SECONDS):
-                port = (await server.stdout.readline()).decode().strip()
+        server = await stack.enter_async_context(child("memory_watchdog.demo.server", stdout=True))
+        port = await first_line(server, START_SECONDS)
         if not port.isdigit():
             raise DemoError("the demo's server did not start")
-        config = folder / "memory-watchdog.yaml"
         text = _CONFIG.format(port=port, limit=LIMIT, cleanup=_CLEANUP, state_file=folder / "state.json")
-        config.write_text(text, encoding="utf-8")
-        watchdog = await stack.enter_async_context(_child("memory_watchdog", "run", f"--config.file={config}"))
-        result = Running(f"http://127.0.0.1:{port}", "")
-        result.watchdog_url = await _address(watchdog)
-        reader = asyncio.create_task(_pass_on(watchdog, result.events))
+        yield await stack.enter_async_context(watchdog_beside(f"http://127.0.0.1:{port}", folder, text))
+
+
+@contextlib.asynccontextmanager
+async def watchdog_beside(server_url: str, folder: Path, config_text: str) -> AsyncIterator[Watching]:
+    """A real `memory-watchdog run` with this config, which is written into the folder and logs as JSON.
+
+    Raises DemoError when it does not come up.
+    """
+    config = folder / "memory-watchdog.yaml"
+    config.write_text(config_text, encoding="utf-8")
+    async with child("memory_watchdog", "run", f"--config.file={config}") as watchdog:
+        watching = Watching(server_url, await _address(watchdog))
+        reader = asyncio.create_task(_pass_on(watchdog, watching.events))
         try:
-            yield result
+            yield watching
         finally:
             reader.cancel()
 
 
+async def first_line(process: asyncio.subprocess.Process, seconds: float) -> str:
+    """What a child prints first; empty where it ends, or says nothing for so long."""
+    assert process.stdout is not None, "asked for"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return (await process.stdout.readline()).decode().strip()
+    return ""
+
+
 @contextlib.asynccontextmanager
-async def _child(*arguments: str, stdout: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
+async def child(*arguments: str, stdout: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m …` until the block ends. Its standard output can be read, or else its standard error."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,31 +1,20 @@
 """`memory-watchdog demo`: a load makes the server grow, the watchdog beside it cleans up, a table shows it.
 
-Covers: load, table (plain lines where standard output is no terminal), the end and its summary.
-Leaves to others: the processes (`processes`), what the server does (`server`).
-
-Everything shown comes from the watchdog's own `/metrics` and log: what a user would see.
+Covers: load, the end.
+Leaves to others: the processes (`processes`), what the server does (`server`), table and summary (`story`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
 
-from memory_watchdog.demo.processes import DemoError, Running, running
+from memory_watchdog.demo.processes import DemoError, running
 from memory_watchdog.demo.server import RESULT_BYTES
+from memory_watchdog.demo.story import Story, end_on_signals, follow, make_console, scrape, summarise
 from memory_watchdog.quantities import format_bytes
 
 __all__ = ["DemoError", "show"]
@@ -33,63 +22,28 @@ __all__ = ["DemoError", "show"]
 DEADLINE_SECONDS = 55.0
 CALM_BYTES_PER_SECOND = 16 * 2**20
 RUSH_BYTES_PER_SECOND = 40 * 2**20
-REFRESH_SECONDS = 0.5
-PLAIN_WIDTH = 160
-"""Columns where standard output is no terminal: no line of ours is broken."""
-
-_LEVELS = ("normal", "aggressive")
-
-
-@dataclass
-class Story:
-    """What has been seen so far. `worked` maps a level to the verdict that showed a cleanup there to be effective."""
-
-    started: float = field(default_factory=time.monotonic)
-    worked: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    done: deque[str] = field(default_factory=lambda: deque(maxlen=8))
-    samples: dict[tuple[str, ...], float] = field(default_factory=dict)
-
-    @property
-    def is_rush(self) -> bool:
-        """Once the normal level has worked the load grows, so that the aggressive one is needed."""
-        return "normal" in self.worked
-
-    @property
-    def is_over(self) -> bool:
-        """Have both levels worked?"""
-        return all(level in self.worked for level in _LEVELS)
-
-    def value(self, name: str, *labels: str) -> float | None:
-        """A sample of the last scrape."""
-        return self.samples.get((f"memory_watchdog_{name}", *labels))
-
-    def level(self) -> str:
-        """The level that is held."""
-        names = ("none", *_LEVELS)
-        return next((name for name in names if self.value("target_level", name) == 1), "?")
 
 
 async def show(*, keep: bool) -> None:
     """Run the demo. Raises DemoError when it does not come to its end in time."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
-    _end_on_signals()
+    console = make_console()
+    end_on_signals()
     console.print("A server whose cache has no bound, a load, and the watchdog beside it. At most a minute.")
     async with running() as pair, httpx.AsyncClient(trust_env=False) as client:
-        story = Story()
+        story = Story(_told(CALM_BYTES_PER_SECOND))
         load = asyncio.create_task(_load(client, pair.server_url, story))
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                await _follow(console, client, pair, story, load)
+                await follow(console, client, pair, story, load)
         except TimeoutError:
-            missing = ", ".join(level for level in _LEVELS if level not in story.worked)
-            raise DemoError(f"no cleanup that worked was seen within {DEADLINE_SECONDS:g}s at: {missing}") from None
+            raise DemoError(
+                f"no cleanup that worked was seen within {DEADLINE_SECONDS:g}s at: {story.missing}"
+            ) from None
         finally:
             load.cancel()
             await asyncio.gather(load, return_exceptions=True)
-        await _scrape(client, pair, story)
-        _summarise(console, story)
+        await scrape(client, pair, story)
+        summarise(console, story)
         if keep:
             console.print(
                 f"Still running: {pair.watchdog_url}/metrics, server {pair.server_url}/memory. Ctrl-C ends it."
@@ -98,119 +52,17 @@ async def show(*, keep: bool) -> None:
                 await asyncio.Event().wait()
 
 
-def _end_on_signals() -> None:
-    """A demo that is ended takes its processes with it; Ctrl-C does so without our help."""
-    demo = asyncio.current_task()
-    assert demo is not None, "show is run by asyncio"
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, demo.cancel)
-
-
 async def _load(client: httpx.AsyncClient, url: str, story: Story) -> None:
     """Queries at a steady rate; each leaves a result in the cache."""
     due = time.monotonic()
     while True:
         answer = await client.post(f"{url}/query")
         answer.raise_for_status()
-        due += RESULT_BYTES / (RUSH_BYTES_PER_SECOND if story.is_rush else CALM_BYTES_PER_SECOND)
+        rate = RUSH_BYTES_PER_SECOND if story.is_rush else CALM_BYTES_PER_SECOND
+        story.load = _told(rate)
+        due += RESULT_BYTES / rate
         await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
-async def _follow(
-    console: Console, client: httpx.AsyncClient, pair: Running, story: Story, load: asyncio.Task[None]
-) -> None:
-    """Show what happens until both levels have worked."""
-    with Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else _no_live() as live:
-        while not story.is_over:
-            if load.done():
-                raise DemoError(f"the load ended: {load.exception()}")
-            await _scrape(client, pair, story)
-            news = list(_news(pair, story))
-            story.done.extend(news)
-            if live is not None:
-                live.update(_table(story), refresh=True)
-            else:
-                console.print(_line(story), highlight=False, soft_wrap=True)
-                for text in news:
-                    console.print(f"        {text}", highlight=False, markup=False, soft_wrap=True)
-            await asyncio.sleep(REFRESH_SECONDS)
-
-
-@contextlib.contextmanager
-def _no_live() -> Iterator[None]:
-    yield None
-
-
-async def _scrape(client: httpx.AsyncClient, pair: Running, story: Story) -> None:
-    try:
-        answer = await client.get(f"{pair.watchdog_url}/metrics")
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise DemoError(f"the watchdog does not answer: {error!r}") from error
-    story.samples = {
-        (sample.name, *(value for key, value in sorted(sample.labels.items()) if key != "target")): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
-
-
-def _news(pair: Running, story: Story) -> Iterator[str]:
-    """What the watchdog's log says that a viewer wants to know."""
-    while not pair.events.empty():
-        event = pair.events.get_nowait()
-        match event.get("msg"):
-            case "level":
-                yield f"level {event['before']} -> {event['after']}: {event['reason']}"
-            case "cleanup":
-                yield f"cleanup at {event['target_level']}: {event['reason']}"
-            case "cleanup failed":
-                yield f"cleanup at {event['target_level']} failed: {event['reason']} {event.get('detail', '')}"
-            case "verdict":
-                yield f"verdict at {event['target_level']}: {event['verdict']}, {event['reason']}"
-                if event["verdict"] == "effective":
-                    story.worked.setdefault(event["target_level"], event)
-
-
-def _shown(value: float | None) -> str:
-    return "unknown" if value is None else format_bytes(value)
-
-
-def _line(story: Story) -> str:
-    used, limit = story.value("target_used_bytes"), story.value("target_limit_bytes")
-    seconds = time.monotonic() - story.started
-    return f"{seconds:5.1f}s  used {_shown(used):>9}  limit {_shown(limit):>9}  level {story.level()}"
-
-
-def _table(story: Story) -> Group:
-    used, limit = story.value("target_used_bytes"), story.value("target_limit_bytes")
-    table = Table()
-    for heading in ("time", "used", "limit", "level", "growth"):
-        table.add_column(heading)
-    share = f" ({100 * used / limit:.0f}%)" if used is not None and limit else ""
-    rate = RUSH_BYTES_PER_SECOND if story.is_rush else CALM_BYTES_PER_SECOND
-    seconds = time.monotonic() - story.started
-    table.add_row(f"{seconds:.0f}s", _shown(used) + share, _shown(limit), story.level(), f"{format_bytes(rate)}/s")
-    return Group(table, *(Text(f"  {text}", overflow="fold") for text in story.done))
-
-
-def _summarise(console: Console, story: Story) -> None:
-    table = Table(title="What the watchdog did", title_justify="left")
-    for heading in ("level", "cleanups", "reclaimed, measured", "claimed by the server", "first one that worked"):
-        table.add_column(heading)
-    for level in _LEVELS:
-        triggers = ("threshold", "escalation", "manual")
-        sent = sum(story.value("cleanups_total", level, trigger) or 0 for trigger in triggers)
-        table.add_row(
-            level,
-            f"{sent:.0f}",
-            _shown(story.value("cleanup_reclaimed_bytes_total", level)),
-            _shown(story.value("cleanup_claimed_bytes_total", level)),
-            str(story.worked[level]["reason"]),
-        )
-    console.print(table)
-    console.print(
-        "Where less is measured than claimed: the load goes on while a cleanup is measured (the settle time), and one "
-        "that a higher level supersedes is not measured at all.",
-        highlight=False,
-    )
-    console.print(f"Done in {time.monotonic() - story.started:.0f}s: both levels were reached, cleaned up, and left.")
+def _told(rate: int) -> str:
+    return f"grows by {format_bytes(rate)}/s"
