@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from memory_watchdog_kit.component import Cleaned, Level, Statistics
+from memory_watchdog_kit.forking import held_across_forks
 from memory_watchdog_kit.segments import Segments
 from memory_watchdog_kit.slots import slot_bytes_for
 
@@ -58,7 +59,7 @@ class ByteStore:
         self._max_items = sys.maxsize if max_items is None else max_items
         self._evicted = evicted
         self._entry_bytes = _ENTRY_BYTES + entry_overhead_bytes
-        self._lock = threading.Lock()
+        self._lock = held_across_forks(threading.Lock())
         self._segments = Segments()
         # Segments' own, for `put` and `get`.
         self._open = self._segments.open

@@ -47,6 +47,7 @@ def test_a_fork_waits_for_a_lock_that_another_thread_holds() -> None:
                 began.set()
                 time.sleep(0.01)
                 state["half"] = False
+            time.sleep(0.001)  # a lock that is taken again at once may starve whoever waits
 
     thread = threading.Thread(target=change)
     thread.start()
@@ -71,12 +72,13 @@ def test_locks_that_are_taken_one_inside_the_other_do_not_stop_a_fork() -> None:
                 time.sleep(0.0005)
                 with order[1], order[2]:
                     pass
+            time.sleep(0.0005)
 
     threads = [threading.Thread(target=nest, args=[order]) for order in [locks[::-1]] * 2]
     for thread in threads:
         thread.start()
     try:
-        for _ in range(20):
+        for _ in range(10):
             assert in_child(lambda: all(lock.acquire(timeout=0) for lock in locks)) == 0
     finally:
         over.set()

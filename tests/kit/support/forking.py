@@ -30,6 +30,7 @@ from memory_watchdog_kit import (
     StoreError,
     save_array,
 )
+from memory_watchdog_kit.byte_store import ByteStore
 
 from tests.kit.support.processes import children
 
@@ -43,7 +44,7 @@ class Server:
     work: Callable[[int], object]
     in_child: Callable[[], None]
     in_parent: Callable[[], None]
-    forks: int = 15
+    forks: int = 6
 
 
 class Shelf:
@@ -144,7 +145,7 @@ def models(_: Path) -> Server:
         assert children() == []
 
     # Each child starts a forkserver, which takes half a second.
-    return Server(lambda _: host.embed("who", ["x"]), in_child, in_parent, forks=4)
+    return Server(lambda _: host.embed("who", ["x"]), in_child, in_parent, forks=3)
 
 
 def tracker(folder: Path) -> Server:
@@ -165,6 +166,31 @@ def tracker(folder: Path) -> Server:
     return Server(use, check, check)
 
 
+def byte_store(_: Path) -> Server:
+    """In a child it is a copy; what is put into it there is not seen in the parent."""
+    kept = ByteStore(2**20)
+    kept.put("whose", b"parent")
+
+    def use(number: int) -> None:
+        kept.put(str(number), b"x" * (number % 500))
+        kept.get("whose")
+
+    def in_child() -> None:
+        assert kept.get("whose") == b"parent"
+        kept.remove("whose")
+        for number in range(300):
+            kept.put(str(number), b"child" * 20)
+        assert kept.get("299") == b"child" * 20
+        sum(kept.cleanup(Level.AGGRESSIVE, None), Cleaned())
+
+    def in_parent() -> None:
+        assert kept.get("whose") == b"parent"
+        found = [kept.get(str(number)) for number in range(3000)]
+        assert all(value is None or set(value) <= {ord("x")} for value in found)
+
+    return Server(use, in_child, in_parent)
+
+
 def _open_files() -> set[str]:
     links = set()
     for link in Path("/proc/self/fd").iterdir():
@@ -173,7 +199,7 @@ def _open_files() -> set[str]:
     return links
 
 
-STRUCTURES = {build.__name__: build for build in (manager, store, arrays, models, tracker)}
+STRUCTURES = {build.__name__: build for build in (manager, store, arrays, models, tracker, byte_store)}
 
 
 def main(structure: str, folder: Path) -> None:
