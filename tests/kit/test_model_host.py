@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import psutil
 import pytest
-from memory_watchdog_kit import Cleaned, Component, Level, ModelHost, ModelHostClosed, ModelSpec
+from memory_watchdog_kit import Cleaned, Component, Level, ModelHost, ModelHostClosed, ModelSpec, ModelTimeout
 
 from tests.kit.conftest import spec
 from tests.kit.support.processes import children, living
@@ -66,7 +66,18 @@ def test_what_is_asked_wrongly_is_said(host: Make) -> None:
         models.embed("a", [b"bytes"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="at most 1000"):
         models.embed("a", ["x" * 1000])
-    assert models.loaded() == ()
+    for seconds in (float("inf"), float("nan"), 1e10):
+        with pytest.raises(ValueError, match="timeout_seconds"):
+            models.embed("a", ["x"], seconds)
+    with pytest.raises(ModelTimeout):
+        models.embed("a", ["x"], 0)
+
+
+def test_times_of_many_years_are_times_too(host: Make) -> None:
+    seconds = dict.fromkeys(("idle_unload_seconds", "request_timeout_seconds", "load_timeout_seconds"), 1e9)
+    models = host({"a": spec("hashing"), "b": spec("whose")}, max_loaded=1, **seconds)
+    assert models.embed("a", ["x"], 1e9).shape == (1, 8)
+    assert models.embed("b", ["x"]).shape == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +104,7 @@ def test_a_spec_that_cannot_be_meant_is_refused(factory: str, arguments: dict[st
         {"request_timeout_seconds": 0.0},
         {"load_timeout_seconds": float("nan")},
         {"backoff_seconds": float("inf")},
+        {"max_request_bytes": 2**40},
         {"preload": "numpy"},
     ],
 )

@@ -12,6 +12,8 @@ import time
 
 from memory_watchdog_kit.model_host.wire import MAX_ANSWER_HEADER_BYTES, Frame, FrameReader
 
+_LONGEST_POLL_MILLISECONDS = 3_600_000  # it takes 24 days, and overflows from there on
+
 
 class Late(Exception):
     """The deadline passed before the answer was here; the request is sent, or a part of it."""
@@ -60,8 +62,10 @@ class Channel:
 
     def _wait(self, event: int, deadline: float) -> bool:
         self._poll.register(self.connection, event)
-        remaining = deadline - time.monotonic()
-        return remaining > 0 and bool(self._poll.poll(math.ceil(remaining * 1000)))
+        while (remaining := deadline - time.monotonic()) > 0:
+            if self._poll.poll(min(math.ceil(remaining * 1000), _LONGEST_POLL_MILLISECONDS)):
+                return True
+        return False
 
     def shutdown(self) -> None:
         """End the connection for both; the descriptor stays until `close`, so a thread in `receive` reads EOF."""

@@ -28,7 +28,7 @@ from memory_watchdog_kit.model_host.keeper import Keeper
 from memory_watchdog_kit.model_host.memory import own_bytes
 from memory_watchdog_kit.model_host.requests import Requests
 from memory_watchdog_kit.model_host.roster import GRACE_SECONDS
-from memory_watchdog_kit.model_host.spec import Limits, ModelSpec
+from memory_watchdog_kit.model_host.spec import LONGEST_SECONDS, Limits, ModelSpec
 from memory_watchdog_kit.model_host.workers import Worker
 
 _UNLOAD_SECONDS = GRACE_SECONDS + 3.0
@@ -104,22 +104,26 @@ class ModelHost:
         """The vectors of n texts: float32 of shape (n, d), finite. Without texts, nobody is asked: shape (0, d).
 
         Raises ModelTimeout, ModelCrashed, ModelFailed and ModelHostClosed, all of them ModelError; KeyError for a model
-        that there is not, TypeError for texts that are none, ValueError for more than `max_request_bytes`.
+        that there is not, TypeError for texts that are none, ValueError for more than `max_request_bytes` and for a
+        timeout that is no number of seconds; one that is 0 or less has passed.
         """
         if model not in self._loads:
             raise KeyError(f"no model {model!r}; there are {', '.join(sorted(self._loads))}")
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        listed = list(texts)
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in listed):
             raise TypeError("texts must be a sequence of str")
         timeout = self._limits.request_timeout_seconds if timeout_seconds is None else timeout_seconds
-        if not texts:
+        if not timeout <= LONGEST_SECONDS:
+            raise ValueError(f"timeout_seconds is {timeout}: it must be a number up to {LONGEST_SECONDS:g}")
+        if not listed:
             return np.empty((0, self._dimensions.get(model, 0)), np.float32)
-        request = wire.Embed(next(self._numbers), list(texts))
+        request = wire.Embed(next(self._numbers), listed)
         message = wire.encode_embed(request)
         if len(message) > self._limits.max_request_bytes:
             raise ValueError(
                 f"the texts take {len(message)} bytes, at most {self._limits.max_request_bytes} are allowed"
             )
-        return self._checked(model, len(texts), self._requests.ask(model, request.number, message, timeout))
+        return self._checked(model, len(listed), self._requests.ask(model, request.number, message, timeout))
 
     def embedder(self, model: str) -> Callable[[Sequence[str]], NDArray[np.float32]]:
         """`embed` of one model: what `SemanticCache` takes as `embedding_model`. Raises KeyError."""

@@ -12,7 +12,6 @@ worker; the latter shuts the socket down, in case something else still holds its
 from __future__ import annotations
 
 import logging
-import math
 import os
 import selectors
 import socket
@@ -31,6 +30,8 @@ from memory_watchdog_kit.model_host.spec import Limits
 from memory_watchdog_kit.model_host.workers import State, Worker
 
 _PATIENCE_SECONDS = 3.0  # for the forkserver to end its workers, for which it takes 1 s, and itself
+
+_LONGEST_WAIT_SECONDS = 3600.0  # poll overflows from 24 days on
 
 
 class Keeper:
@@ -140,8 +141,8 @@ class Keeper:
         self._watch_channels()
         with self._lock:
             due_at = self._roster.due_at(time.monotonic())
-        timeout = None if due_at == math.inf else max(0.0, due_at - time.monotonic())
-        for key, _ in self._selector.select(timeout):
+        wait = min(max(0.0, due_at - time.monotonic()), _LONGEST_WAIT_SECONDS)
+        for key, _ in self._selector.select(wait):
             if key.fd in self._selector.get_map():  # an earlier one of this round may have ended it
                 key.data()
 

@@ -45,7 +45,7 @@ class Forkserver:
             raise
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, _options(theirs.fileno(), preload)],
+                [sys.executable or "python3", "-P", "-c", _BOOT, _options(theirs.fileno(), preload)],
                 stdin=subprocess.DEVNULL,
                 stdout=writing,
                 stderr=writing,

@@ -6,7 +6,6 @@ Covers: the import path, the arguments, the limits. Leaves to others: importing 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,6 +14,10 @@ _FACTORY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 MAX_ARGUMENTS_BYTES = 65536
 """They are sent before the worker reads: they must fit into the buffer of a socket, which is 208 KiB."""
+
+
+LONGEST_SECONDS = 1e9
+"""31 years: threading waits at most 292, and infinity is no number of seconds there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +62,6 @@ class Limits:
     def __post_init__(self) -> None:
         for limit in fields(self):
             value = getattr(self, limit.name)
-            if not value > 0 or not math.isfinite(value):
-                raise ValueError(f"{limit.name} is {value}: it must be above 0 and finite")
+            most = LONGEST_SECONDS if limit.name.endswith("_seconds") else 2**31  # which a worker would read, at most
+            if not 0 < value <= most:
+                raise ValueError(f"{limit.name} is {value}: it must be above 0, and at most {most:g}")
