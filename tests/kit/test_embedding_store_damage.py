@@ -205,6 +205,22 @@ def test_a_damaged_file_is_set_aside(folder: Path, damage: str, caplog: pytest.L
     assert f"set aside as {aside.name} and a new one begun" in record.getMessage()
 
 
+@pytest.mark.parametrize("value", [0, 5, 255])
+def test_a_header_with_any_wrong_byte_is_survived(folder: Path, value: int) -> None:
+    whole = (folder / NAME).read_bytes()
+    for offset in range(100):
+        for path in folder.glob(f"{NAME}*"):
+            path.unlink()
+        (folder / NAME).write_bytes(whole)
+        overwrite(folder / NAME, offset, bytes([value]))
+        with EmbeddingStore(folder) as store:
+            store.get("3")
+            store.put("3", vector(33))
+            assert store.flush(), offset
+            np.testing.assert_array_equal(store.get("3"), vector(33))
+            assert store.statistics().failures == 0
+
+
 def test_damage_that_comes_while_it_is_open_is_a_miss(folder: Path) -> None:
     with EmbeddingStore(folder) as store:
         assert store.get("0") is not None

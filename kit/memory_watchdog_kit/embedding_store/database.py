@@ -4,7 +4,8 @@ Covers: SQL on rows, the order of use.
 Leaves to others: tables (`schema`), the bounds of a transaction (`writer`, `space`), batching (`buffer`, `store`), what
 a row means (`rows`).
 
-Two connections, each under a lock of its own: while one writes, the other one reads on.
+Two connections, each under a lock of its own: while one writes, the other one reads on. That one stays in its read
+transaction until something was committed, which saves two locks of a file at each read: 2 of 13 µs.
 """
 
 from __future__ import annotations
@@ -68,20 +69,23 @@ class Database:
         self._last_use = last_use
         self._writing = threading.Lock()
         self._reading = threading.Lock()
-        self._reads = 0
+        self._reads = self._commits_before = 0
+        self._seen = -1  # the commits that the reader's transaction sees; -1 where it is in none
+        self._reader: sqlite3.Connection | None = None
         self._closed = False
         with damage_told():
-            self._writer = Writer(path, space, self._reading)
+            self._writer = Writer(path, space, self._reading, self._end_reading)
             try:
                 prepare(self._writer.connection)
                 self._take_stock()
-                self._reader = connect(path, READ_CACHE_BYTES)
+                reader = connect(path, READ_CACHE_BYTES)
             except BaseException:
                 self._writer.connection.close()
                 raise
-        self._fetch = self._reader.cursor().execute  # a cursor for each read costs 0.6 µs
         # Longer than this is no row of ours: it is refused before it is read into memory.
-        self._reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_ROW_BYTES + 4096)
+        reader.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_ROW_BYTES + 4096)
+        self._fetch = reader.cursor().execute  # a cursor for each read costs 0.6 µs
+        self._reader = reader
 
     def _take_stock(self) -> None:
         (self.items,) = self._writer.execute("SELECT count(*) FROM entry").fetchone()
@@ -102,7 +106,8 @@ class Database:
             self._closed = True
             for connection in (self._reader, self._writer.connection):
                 try:
-                    connection.close()
+                    if connection is not None:
+                        connection.close()
                 except sqlite3.Error:  # the log stays where it is, and the next one to open reads it
                     continue
 
@@ -114,9 +119,11 @@ class Database:
                 if self._closed:
                     return None
                 self._reads += 1
+                if self._seen != self._writer.commits:
+                    self._begin_reading()
                 row = self._fetch(_READ, (hash_,)).fetchone()
-        except sqlite3.Error as error:
-            if code(error) == sqlite3.SQLITE_TOOBIG:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if isinstance(error, sqlite3.Error) and code(error) == sqlite3.SQLITE_TOOBIG:
                 raise OversizeRowError from error
             with damage_told():  # here and not around it all: that costs 1 µs a read
                 raise
@@ -125,8 +132,23 @@ class Database:
     def known(self, hashes: Iterable[int]) -> set[int]:
         """Those of them that are in the file."""
         with damage_told(), self._reading:
-            found = (self._reader.execute("SELECT hash FROM entry WHERE hash = ?", (hash_,)) for hash_ in hashes)
-            return set() if self._closed else {hash_ for rows in found for (hash_,) in rows.fetchall()}
+            if self._closed:
+                return set()
+            self._begin_reading()
+            found = (self._fetch("SELECT hash FROM entry WHERE hash = ?", (hash_,)).fetchone() for hash_ in hashes)
+            return {row[0] for row in found if row is not None}
+
+    def _begin_reading(self) -> None:
+        """See what has been committed by now; under the reader's lock."""
+        commits = self._writer.commits
+        self._end_reading()
+        self._fetch("BEGIN")
+        self._seen = commits
+
+    def _end_reading(self) -> None:
+        self._seen = -1
+        if self._reader is not None and self._reader.in_transaction:
+            self._fetch("COMMIT")
 
     def write(self, rows: Mapping[int, Row | None], clock: int) -> None:
         """Store the rows by hash as used at `clock` and after, delete where there is none; room is made by eviction.
@@ -250,15 +272,16 @@ class Database:
         held = self.memory_bytes
         with damage_told(), self._writing, self._reading:
             if not self._closed:
-                for connection in (self._reader, self._writer.connection):
-                    connection.execute("PRAGMA shrink_memory").fetchall()
-            self._reads = self._writer.transactions = 0
+                self._end_reading()
+                for execute in (self._fetch, self._writer.execute):
+                    execute("PRAGMA shrink_memory").fetchall()
+            self._reads, self._commits_before = 0, self._writer.commits
         return held
 
     @property
     def memory_bytes(self) -> int:
         """What the page caches hold at most: few reads or no write since they were emptied make it less."""
-        written = WRITE_CACHE_BYTES if self._writer.transactions else 0
+        written = WRITE_CACHE_BYTES if self._writer.commits > self._commits_before else 0
         return written + min(READ_CACHE_BYTES, self._reads * 2 * PAGE_BYTES)
 
     def _check_open(self) -> None:

@@ -48,14 +48,17 @@ def prepare_folder(folder: Path) -> None:
         raise StoreError(f"{folder}: {error.strerror or error}") from error
 
 
-def prepare_file(path: Path) -> None:
+def prepare_file(path: Path) -> bytes:
     """Create the database file, empty, with mode 0600, or tighten one that is there; SQLite's others follow its mode.
+
+    Returns its first 100 bytes.
 
     Only while no connection is open: closing a descriptor drops this process' locks on the file.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
+        return os.read(descriptor, 100)
     finally:
         os.close(descriptor)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from memory_watchdog_kit.embedding_store import files
 from memory_watchdog_kit.embedding_store.database import Database, Removed
 from memory_watchdog_kit.embedding_store.rows import Row
-from memory_watchdog_kit.embedding_store.schema import DamagedFileError, UnknownSchemaError, code
+from memory_watchdog_kit.embedding_store.schema import DamagedFileError, UnknownSchemaError, check_header, code
 from memory_watchdog_kit.embedding_store.space import Space
 
 _WARN_SECONDS = 60.0
@@ -61,8 +61,9 @@ class Keeper:
 
     def _open(self) -> Database:
         """The file as it is, or a new one in its place. Raises OSError and `sqlite3.Error`."""
-        files.prepare_file(self._path)
+        begin = files.prepare_file(self._path)
         try:
+            check_header(begin)
             return Database(self._path, self._space, self._last_use)
         except DamagedFileError as error:
             self._set_aside("damaged", str(error))
@@ -108,18 +109,20 @@ class Keeper:
 
     def write(self, rows: Mapping[int, Row | None], clock: int, used: Mapping[int, int]) -> bool:
         """As `Database.write` and `note_use`; False if at least some of it is lost."""
-        database = self._database or self._reopened()
-        if database is None:
-            return False
-        try:
-            database.write(rows, clock)
-            database.note_use(used)
-        except DamagedFileError as error:
-            self._replace(database, error)
-        except (OSError, sqlite3.Error) as error:
-            self._failed("writing", error)
-        else:
-            return True
+        for _ in range(2):  # a file that turns out to be damaged is replaced, and the new one takes the rows
+            database = self._database or self._reopened()
+            if database is None:
+                return False
+            try:
+                database.write(rows, clock)
+                database.note_use(used)
+            except DamagedFileError as error:
+                self._replace(database, error)
+            except (OSError, sqlite3.Error) as error:
+                self._failed("writing", error)
+                return False
+            else:
+                return True
         return False
 
     def drop_oldest(self, items: int) -> Iterator[Removed]:

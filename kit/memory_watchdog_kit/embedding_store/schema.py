@@ -38,6 +38,25 @@ _SETTINGS = (
 )
 
 
+_DAMAGE = frozenset(
+    {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_FORMAT,
+        # Our statements are always the same and right for our tables, so these speak of the file: "unsupported file
+        # format", a table that is gone, a row that is there twice.
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_SCHEMA,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_CONSTRAINT,
+    }
+)
+
+
+_WRITE_VERSION = 18
+"""Where in the header of a file its write version is: 1 or 2, with any other it is read-only."""
+
+
 class DamagedFileError(Exception):
     """The file is no database, or its structure is broken."""
 
@@ -87,9 +106,17 @@ def damage_told() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        if code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if code(error) in _DAMAGE:
             raise DamagedFileError(str(error)) from error
         raise
+    except UnicodeDecodeError as error:  # of an error message that repeats the file
+        raise DamagedFileError("its tables are no text") from error
+
+
+def check_header(begin: bytes) -> None:
+    """Raises DamagedFileError for a file that SQLite would read and never write, and say so only at the first batch."""
+    if len(begin) > _WRITE_VERSION and begin[_WRITE_VERSION] > 2:
+        raise DamagedFileError("its header says that it may not be written")
 
 
 def code(error: sqlite3.Error) -> int:

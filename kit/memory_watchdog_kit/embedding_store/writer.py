@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,25 +18,26 @@ from memory_watchdog_kit.embedding_store.space import Space, log_path
 class Writer:
     """One connection; its user holds a lock over it. Raises `sqlite3.Error` for what the disk refuses."""
 
-    def __init__(self, path: Path, space: Space, reading: threading.Lock) -> None:
-        """`reading` is held by whoever reads: emptying the log needs a moment without."""
+    def __init__(self, path: Path, space: Space, reading: threading.Lock, end_reading: Callable[[], None]) -> None:
+        """`reading` is held by whoever reads, and `end_reading` lets go of what they saw last: it holds the log."""
         self.connection = connect(path, WRITE_CACHE_BYTES)
         self.execute = self.connection.execute
         self.executemany = self.connection.executemany
-        self.transactions = 0
+        self.commits = 0
         self._log = log_path(path)
         self._space = space
         self._reading = reading
+        self._end_reading = end_reading
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside or nothing; it must not change more than `Space.transaction_pages`."""
         self.checkpoint(self._space.checkpoint_bytes)
-        self.transactions += 1
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
             self.execute("COMMIT")
+            self.commits += 1
         except BaseException:
             # Some errors (a full disk) have rolled back already.
             if self.connection.in_transaction:
@@ -51,8 +52,11 @@ class Writer:
         except FileNotFoundError:
             return
         # The copying and the waiting for the disk go beside the reads; then there is nothing left to copy.
+        with self._reading:
+            self._end_reading()
         self.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         with self._reading:
+            self._end_reading()
             (busy, _, _) = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise sqlite3.OperationalError("the log cannot be emptied: another program is reading the database")
@@ -70,6 +74,7 @@ class Writer:
             self.checkpoint(self._space.checkpoint_bytes)
             # Each step of the statement frees one page, and `execute` takes only the first. It is a transaction.
             self.connection.executescript(f"PRAGMA incremental_vacuum({step})")
+            self.commits += 1
             left -= step
 
     @property
