@@ -31,10 +31,11 @@ SOURCE_REASONS = {
     "cgroup": (Reason.GONE, Reason.NOT_FOUND, Reason.PERMISSION, Reason.TIMEOUT, Reason.UNREADABLE),
     "limit": _PROCESS_REASONS,  # without the process its cgroup is unknown, for the same reason
     "tick": (Reason.INVALID,),
+    "flight": (Reason.UNREADABLE,),
 }  # fmt: skip
 """By source, what can go wrong with it, so that its counters start at 0."""
 
-TRIGGERS = (Trigger.THRESHOLD, Trigger.ESCALATION, Trigger.MANUAL)
+TRIGGERS = tuple(Trigger)
 
 
 @dataclass(slots=True)

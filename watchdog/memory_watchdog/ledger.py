@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from memory_watchdog.counters import Counters, Histogram
@@ -123,6 +123,16 @@ class TargetLedger:
         self._trough_bytes: int | None = None
         self._tick_duration_seconds: float | None = None
         self._settling = False
+        self._listener: Callable[[Happening], None] | None = None
+
+    def tell(self, listener: Callable[[Happening], None]) -> None:
+        """Have every event told to `listener` as well, in the thread that writes."""
+        self._listener = listener
+
+    def _happened(self, happening: Happening) -> None:
+        self._events.append(happening)
+        if self._listener is not None:
+            self._listener(happening)
 
     def know(self, levels: list[str], sending: list[str], *, statistics: bool, preset: str | None = None) -> None:
         """Which levels there are, and which of them send: their counters exist, those of others do not."""
@@ -173,7 +183,7 @@ class TargetLedger:
         with self._lock:
             self.counters.cleanups[decision.level, decision.trigger] += 1
             self.counters.last_cleanup_wall[decision.level] = wall
-            self._events.append(
+            self._happened(
                 Happening(wall, "cleanup", decision.reason, decision.request_id, decision.level),
             )
 
@@ -185,7 +195,7 @@ class TargetLedger:
             if outcome.claimed_bytes is not None:
                 self.counters.claimed_bytes[decision.level] += outcome.claimed_bytes
             text = outcome.detail if outcome.kind is not OutcomeKind.DONE else "the server says it is done"
-            self._events.append(Happening(wall, str(outcome.kind), text, outcome.request_id, decision.level))
+            self._happened(Happening(wall, str(outcome.kind), text, outcome.request_id, decision.level))
             self._settling = True
             self._trough_bytes = None
 
@@ -196,29 +206,29 @@ class TargetLedger:
             match note:
                 case LevelChanged():
                     text = f"{note.before} -> {note.after}: {note.reason}"
-                    self._events.append(Happening(wall, "level", text, level=note.after))
+                    self._happened(Happening(wall, "level", text, level=note.after))
                 case Suppressed():
                     counters.suppressed[note.reason] += 1
                     text = f"{note.reason}: {note.detail}"
-                    self._events.append(Happening(wall, "suppressed", text, level=note.level))
+                    self._happened(Happening(wall, "suppressed", text, level=note.level))
                 case RequestFailed():
                     counters.cleanup_failures[note.level, note.reason] += 1
                     text = f"{note.reason}: {note.detail}"
-                    self._events.append(Happening(wall, "failure", text, note.request_id, note.level))
+                    self._happened(Happening(wall, "failure", text, note.request_id, note.level))
                 case Verdict():
                     if note.kind is VerdictKind.INEFFECTIVE and note.outcome is OutcomeKind.DONE:
                         counters.ineffective[note.level] += 1
                     counters.reclaimed_bytes[note.level] += note.reclaimed_bytes or 0
                     text = f"{note.kind}: {note.reason}"
-                    self._events.append(Happening(wall, "verdict", text, note.request_id, note.level))
+                    self._happened(Happening(wall, "verdict", text, note.request_id, note.level))
                 case ThresholdsChanged():
                     crossed = f"; off, since they no longer ascend: {', '.join(note.crossed)}" if note.crossed else ""
-                    self._events.append(Happening(wall, "thresholds", f"limit {note.limit_bytes}{crossed}"))
+                    self._happened(Happening(wall, "thresholds", f"limit {note.limit_bytes}{crossed}"))
 
     def happened(self, wall: float, kind: str, text: str) -> None:
         """A word of the watcher itself."""
         with self._lock:
-            self._events.append(Happening(wall, kind, text))
+            self._happened(Happening(wall, kind, text))
 
     def statistics_read(self, statistics: Statistics, failure: Reason | None) -> None:
         """The server's statistics were read, or were not."""

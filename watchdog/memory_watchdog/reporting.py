@@ -161,6 +161,16 @@ class Reporter:
         )  # fmt: skip
         self._ledger.happened(self._clock.wall(), "cause", picture.sentence)
 
+    def flown(self, told: str) -> None:
+        """What the flight recorder of the last run says."""
+        self.log.warning("before the last end", flight=told, change=True)
+        self._ledger.happened(self._clock.wall(), "flight", told)
+
+    def flight_failed(self, problem: str) -> None:
+        """The flight recorder is off from now on."""
+        self.log.error("the flight recorder cannot be written: it is off", detail=problem, change=True)
+        self._ledger.source_failed("flight", Reason.UNREADABLE)
+
     def reloaded(self) -> None:
         """The target goes on with another config."""
         self.log.info("reloaded", change=True)

@@ -15,6 +15,8 @@ from typing import Any
 from memory_watchdog import logs, state_file
 from memory_watchdog.clock import Clock, boot_id
 from memory_watchdog.config import Config, TargetConfig
+from memory_watchdog.flight.recorder import FlightRecorder
+from memory_watchdog.flight.writer import FlightWriter
 from memory_watchdog.ledger import Snapshot, TargetLedger
 from memory_watchdog.observation import ProcessIdentity, Reason, Unavailable
 from memory_watchdog.recording.lines import Checkpoint, Step
@@ -65,6 +67,7 @@ class Supervisor:
         self._was_ready = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._recorder: Recorder | None = None
+        self._flights = FlightWriter()
         self.save_failures = 0
 
     # ---- what the web server asks
@@ -111,7 +114,10 @@ class Supervisor:
     async def run(self, config: Config, stop: asyncio.Event) -> None:
         """Watch until `stop` is set. What nobody planned ends it with that exception."""
         if config.state_file is None:
-            self._log.info("no state_file: a restarted watchdog will not remember cooldown, budget and pause")
+            self._log.info(
+                "no state_file: a restarted watchdog will not remember cooldown, budget and pause; "
+                "flight recorder, evidence and incidents are off"
+            )
         saver = asyncio.create_task(self._save_when_changed())
         saver.add_done_callback(self._ended)
         stopping = asyncio.create_task(stop.wait())
@@ -128,6 +134,7 @@ class Supervisor:
             await asyncio.gather(*(running.task for running in self._running.values()), return_exceptions=True)
             await self.save()
             await self._stop_recording()
+            await asyncio.to_thread(self._flights.close)
         if self._failed.done():
             self._failed.result()
 
@@ -135,6 +142,7 @@ class Supervisor:
         """Watch what the config says from now on. What did not change does not notice."""
         if self._recorder is not None and self._recorder.path != config.record:
             await self._stop_recording()
+        self._state_file = config.state_file  # in its folder new targets keep their flight recorder
         targets = {target.name: target for target in config.targets}
         for name in [name for name in self._running if name not in targets]:
             await self._remove(name)
@@ -151,7 +159,6 @@ class Supervisor:
             self._start_recording(config.record)
         now = self._clock.boottime()
         self._removed = {name: state for name, state in self._removed.items() if _is_needed(state, now)}
-        self._state_file = config.state_file
         await self.save()
 
     def _start(self, target: TargetConfig) -> Running:
@@ -162,7 +169,7 @@ class Supervisor:
             reporter=Reporter(logs.get(target=target.name), ledger, self._clock),
             clock=self._clock,
             saved=self._removed.pop(target.name, None),
-            shared=Shared(self._claims, self.save, self._dirty.set, self._record),
+            shared=Shared(self._claims, self.save, self._dirty.set, self._record, self._flight),
         )
         if self._recorder is not None:
             self._recorder.begin(watcher.checkpoint(str(self._boot)))
@@ -188,6 +195,13 @@ class Supervisor:
         self._leaving.discard(running.task)
         self._removed[name] = running.watcher.state()
         self._running = {other: known for other, known in self._running.items() if other != name}
+
+    def _flight(self, target: str, levels: list[str]) -> FlightRecorder | None:
+        if self._state_file is None:
+            return None
+        flight = FlightRecorder(self._state_file.parent, target, levels, self._flights)
+        flight.begin()
+        return flight
 
     # ---- the recording
 

@@ -16,6 +16,7 @@ from memory_watchdog.actions.steps import CleanupStep, clean_up_in_steps, statis
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
+from memory_watchdog.flight.recorder import FlightRecorder
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
@@ -59,13 +60,14 @@ class Shared:
 
     `claims` says which target has which process, among all targets. `save` writes the state of all targets and is
     awaited before a request goes out; `changed` says that the state is worth writing soon; `record` takes every event
-    with its decision.
+    with its decision; `flight` makes the flight recorder of a target, if there is a place for one.
     """
 
     claims: dict[ProcessIdentity, str]
     save: Callable[[], Awaitable[None]]
     changed: Callable[[], None]
     record: Callable[[Step], None]
+    flight: Callable[[str, list[str]], FlightRecorder | None]
 
 
 class Watcher:
@@ -109,6 +111,10 @@ class Watcher:
         self._due_at = clock.boottime()
         self._closing: set[asyncio.Task[None]] = set()
         self._actions: set[asyncio.Task[None]] = set()
+        self._flight = shared.flight(target.name, [level.name for level in target.levels])
+        self._flight_problem: str | None = None
+        if self._flight is not None:
+            ledger.tell(self._flight.event)
         self._make_known()
 
     def _make_known(self) -> None:
@@ -144,6 +150,7 @@ class Watcher:
     async def run(self) -> None:
         """Tick until cancelled."""
         self._observer.start()
+        telling = asyncio.create_task(self._tell_of_the_last_flight())
         due = self._clock.boottime()
         try:
             while True:
@@ -159,13 +166,23 @@ class Watcher:
                 if await self._wait(due - ended):
                     due = self._clock.boottime()
         finally:
+            telling.cancel()
             for task in self._actions:
                 task.cancel()
             await asyncio.gather(*self._actions, *self._closing, return_exceptions=True)
             await self._observer.close()
+            if self._flight is not None:
+                self._flight.close()
             for client in (self._client, *self._retired):
                 if client is not None:
                     await client.aclose()
+
+    async def _tell_of_the_last_flight(self) -> None:
+        """What was the server doing before it, or this program, ended?"""
+        if self._flight is not None:
+            told = await asyncio.to_thread(self._flight.told)
+            if told is not None:
+                self._reporter.flown(told)
 
     async def _wait(self, seconds: float) -> bool:
         """Let `seconds` pass; True when something asked for a tick before."""
@@ -316,6 +333,11 @@ class Watcher:
             process_view=self._observer.process_view(seen),
             start_time_seconds=self._observer.start_time_seconds(seen),
         )
+        if self._flight is not None:
+            self._flight.look(seen, self._clock.wall(), self._ladder.held)
+            if self._flight.problem != self._flight_problem:
+                self._flight_problem = self._flight.problem
+                self._reporter.flight_failed(self._flight_problem or "")
 
     def _interval(self, now: float) -> float:
         """Seconds until the next tick."""

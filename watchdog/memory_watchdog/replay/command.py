@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from memory_watchdog.config import Config
+from memory_watchdog.flight.ring import NoFlight, is_flight
 from memory_watchdog.parts import ladder_settings
 from memory_watchdog.policy.settings import LadderSettings
 from memory_watchdog.quantities import Percent, parse_duration
@@ -28,7 +29,7 @@ from memory_watchdog.replay.page import page
 from memory_watchdog.replay.prometheus import PrometheusError, tape_from
 from memory_watchdog.replay.report import print_tape
 from memory_watchdog.replay.suggest import NoSuggestion, Suggestion, suggest
-from memory_watchdog.replay.tape import Tape, tapes
+from memory_watchdog.replay.tape import Tape, from_flight, tapes
 
 PLAIN_WIDTH = 120
 _SLOW_BYTES = 5 * 2**20  # a recording from this size on takes a second and more: it gets a progress bar
@@ -63,7 +64,7 @@ def replay(asked: Asked) -> bool:
     words = Console(record=True, width=PLAIN_WIDTH, file=io.StringIO())
     try:
         found = _tapes(asked)
-    except (RecordingError, PrometheusError) as error:
+    except (RecordingError, PrometheusError, NoFlight) as error:
         raise ReplayError(str(error)) from error
     good, charts = True, list[tuple[str, Figures]]()
     for tape in found:
@@ -90,6 +91,8 @@ def _tapes(asked: Asked) -> list[Tape]:
     if asked.prometheus is not None:
         return [_from_prometheus(asked)]
     assert asked.recording is not None, "the command line asks for one of both"
+    if is_flight(asked.recording):
+        return [from_flight(asked.recording)]
     with _progress(size_of(asked.recording), _SLOW_BYTES, "reading") as told:
         found = tapes(read(asked.recording, told))
     if not found:
@@ -134,7 +137,7 @@ def _settings(asked: Asked, tape: Tape) -> LadderSettings | None:
         targets = {target.name: ladder_settings(target) for target in asked.config.targets}
         if tape.target in targets:
             return targets[tape.target]
-        if len(targets) == 1 and asked.prometheus is not None:
+        if len(targets) == 1 and tape.settings is None:
             return next(iter(targets.values()))
         raise ReplayError(f"the config has no target {tape.target!r}; there are: {', '.join(targets)}")
     return None if tape.settings is not None else _defaults()

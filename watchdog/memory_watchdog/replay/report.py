@@ -50,6 +50,9 @@ def print_tape(console: Console, tape: Tape, columns: Sequence[tuple[str, Figure
             console.print(f"first difference at {at}: {made.difference}; figures after it are a model")
     elif made is not None:
         console.print("the past has no decisions of its own: all figures are a model")
+    for wall, text in tape.events:
+        when = f"{datetime.fromtimestamp(wall, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        console.print(f"{when} {text}", highlight=False, markup=False)
     console.print(_table(columns))
     for name, one in columns:
         console.print(_chart(name, one, max(20, min(console.width, 100) - 12)))

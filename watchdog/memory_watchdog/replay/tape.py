@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median, quantiles
 
+from memory_watchdog.flight.ring import read_flight
 from memory_watchdog.observation import (
     Limit,
     LimitSource,
@@ -90,6 +92,7 @@ class Tape:
     figures: Figures | None = None
     differing: int = 0
     missing: int = 0
+    events: tuple[tuple[float, str], ...] = ()  # by wall clock, as words
 
     def reclaims(self, level: str) -> tuple[float, float, float]:
         """What a cleanup at a level gives back: the 10th, 50th and 90th percentile; of any level where none was."""
@@ -147,6 +150,23 @@ def tapes(lines: Iterable[Line]) -> dict[str, Tape]:
         else:
             _take(found[taken.target], taken, sent[taken.target])
     return found
+
+
+def from_flight(path: Path) -> Tape:
+    """The last minutes of one target, as its flight recorder has them. They have no decisions that could come again.
+
+    Raises NoFlight.
+    """
+    flight = read_flight(path)
+    tape = Tape(str(flight.about.get("target", path.stem)))
+    for look in flight.looks:
+        tape.wall_offset = look.wall - look.taken_at
+        used: Reading = look.used if look.used >= 0 else _NOT_RECORDED
+        limit = Limit(look.limit, LimitSource.GIVEN) if look.limit >= 0 else _NOT_RECORDED
+        answered_at = look.answered_at if look.answered_at >= 0 else None
+        tape.looks.append(Look(look.taken_at, look.taken_at, used, limit, Measure.AUTO, answered_at))
+    tape.events = tuple((event.wall, f"{event.kind}: {event.text}") for event in flight.events)
+    return tape
 
 
 def _take(tape: Tape, taken: Replayed, sent: dict[str, Effect]) -> None:
