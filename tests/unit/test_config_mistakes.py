@@ -24,7 +24,7 @@ LISTEN = "HOST:PORT, :PORT for all interfaces, or [IPV6]:PORT, the port from 0 t
 COUNT = "a whole number from 1 to 1000000"
 TARGET_KEYS = (
     "url, name, preset, process, measure, limit, interval, min_interval, stale_after, stats, levels, settle, "
-    "escalate_after, max_cooldown, budget, dry_run"
+    "escalate_after, max_cooldown, budget, forecast, dry_run"
 )
 PRESETS = "comfyui, etcd, influxdb-1, jupyter, litellm, mcp, native, prometheus-process, qdrant-rag-mcp"
 STATS_KEYS = "headers, bearer_token_file, json, path, method, interval, timeout, format, map"
@@ -259,11 +259,11 @@ FILES: list[Row] = [
     ("targets: [{url: 'http://a'}]\nweb: {config_file: web.yml}\n", 2, "web.config_file", "an unknown key",
      "listen_address, allow_loopback_changes"),
     ("targets: [{url: 'http://a'}]\nalertmanager: {}\n", 2, "alertmanager", "an unknown key",
-     "web, log, state_file, targets"),
-    ("targets: [{url: 'http://a'}]\nfile: x\n", 2, "file", "an unknown key", "web, log, state_file, targets"),
+     "web, log, state_file, record, targets"),
+    ("targets: [{url: 'http://a'}]\nfile: x\n", 2, "file", "an unknown key", "web, log, state_file, record, targets"),
     ("target:\n  - url: http://a\ntargets: [{url: 'http://a'}]\n", 1, "target", "an unknown key",
-     "web, log, state_file, targets (did you mean targets?)"),
-    ("targets: [{url: 'http://a'}]\n5: x\n", 2, "5", "an unknown key", "web, log, state_file, targets"),
+     "web, log, state_file, record, targets (did you mean targets?)"),
+    ("targets: [{url: 'http://a'}]\n5: x\n", 2, "5", "an unknown key", "web, log, state_file, record, targets"),
     ("targets:\n  - url: http://a\n    stats: !x {}\n", 3, "targets[0].stats", "a tag", "a value without a tag"),
     ("targets:\n  - &a\n    url: http://a\n    stats: *a\n", 4, "targets[0].stats", "an alias that contains itself",
      "an alias of a finished value"),

@@ -61,6 +61,11 @@ READERS: dict[str, tuple[Callable[[Config], Any], list[tuple[str, Any]], Any]] =
         [("a", Path("/work/dir/a")), ("/b", Path("/b")), ("/c", Path("/c"))],
         None,
     ),
+    "record": (
+        lambda config: config.record,
+        [("a", Path("/work/dir/a")), ("/b", Path("/b")), ("/c", Path("/c"))],
+        None,
+    ),
     "dry-run": (
         lambda config: [target.dry_run for target in config.targets],
         [("true", [True]), ("0", [False]), ("true", [True])],
@@ -72,6 +77,7 @@ FILES = {
     "log.level": "log: {{level: {}}}\n",
     "log.format": "log: {{format: {}}}\n",
     "state-file": "state_file: {}\n",
+    "record": "record: {}\n",
     "dry-run": "targets: [{{url: 'http://file', dry_run: {}}}]\n",
 }
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -112,6 +118,7 @@ def test_option_before_environment_before_file_before_default(name: str, tmp_pat
         ("target.pid-file", "--target.pid-file", "MEMORY_WATCHDOG_TARGET_PID_FILE"),
         ("web.listen-address", "--web.listen-address", "MEMORY_WATCHDOG_WEB_LISTEN_ADDRESS"),
         ("state-file", "--state-file", "MEMORY_WATCHDOG_STATE_FILE"),
+        ("record", "--record", "MEMORY_WATCHDOG_RECORD"),
         ("dry-run", "--dry-run", "MEMORY_WATCHDOG_DRY_RUN"),
     ],
 )
@@ -274,6 +281,11 @@ def test_one_load_leaves_nothing_to_the_next(tmp_path: Path) -> None:
 
 
 def test_a_path_option_is_told_apart() -> None:
-    assert [option.name for option in OPTIONS if option.is_path] == ["config.file", "target.pid-file", "state-file"]
+    assert [option.name for option in OPTIONS if option.is_path] == [
+        "config.file",
+        "target.pid-file",
+        "state-file",
+        "record",
+    ]
     assert isinstance(BY_NAME["target.pid-file"], Option)
     assert BY_NAME["target.pid-file"].path == ("targets", 0, "process", "pid_file")

@@ -88,11 +88,13 @@ def test_every_setting_of_the_ladder_can_be_set(tmp_path: Path) -> None:
         target_of(
             tmp_path, name="x", process={"pid": 1}, levels=[level], stale_after="20s", settle="4s", escalate_after=5,
             max_cooldown="6s", budget={"actions": 7, "per": "8s"}, dry_run=True,
+            forecast={"within": "9s", "above": "10MiB"},
         )
     )  # fmt: skip
     assert settings == LadderSettings(
         (LevelSettings("a", Size(2 * 2**30), Size(2**30), 1.0, 2.0, Size(3 * 2**20), None),),
-        20.0, 4.0, 5, 6.0, 7, 8.0, statistics_configured=False, dry_run=True,
+        20.0, 4.0, 5, 6.0, 7, 8.0, statistics_configured=False, dry_run=True, forecast_within_seconds=9.0,
+        forecast_above=Size(10 * 2**20),
     )  # fmt: skip
     default = ladder_settings(target_of(tmp_path, url="http://h"))
     for name in LadderSettings.__dataclass_fields__:
