@@ -37,6 +37,17 @@ from memory_watchdog_kit.settings import (
     SettingsError,
     SettingsMistake,
 )
+from memory_watchdog_kit.streaming import (
+    NotAFileError,
+    Page,
+    Unreadable,
+    page_of,
+    pages,
+    read_chunks,
+    read_text_chunks,
+    walk_files,
+)
+from memory_watchdog_kit.vectors import VectorTable
 
 __version__ = "0.1.0"
 
@@ -71,7 +82,9 @@ __all__ = [
     "ModelHostClosed",
     "ModelSpec",
     "ModelTimeout",
+    "NotAFileError",
     "OwnMemory",
+    "Page",
     "SemanticCacheSettings",
     "SettingsError",
     "SettingsMistake",
@@ -79,11 +92,18 @@ __all__ = [
     "StoreError",
     "StoreInUseError",
     "StoreStatistics",
+    "Unreadable",
+    "VectorTable",
     "find_allocator",
     "open_array",
+    "page_of",
+    "pages",
+    "read_chunks",
     "read_own_memory",
+    "read_text_chunks",
     "release_in_steps",
     "return_large_blocks",
     "save_array",
     "settle_heap",
+    "walk_files",
 ]
