@@ -21,4 +21,5 @@ def embed(texts: list[str]) -> npt.NDArray[np.float32]:
                 digest = zlib.crc32(piece.encode())
                 row[digest % DIMENSIONS] += weight if digest >> 16 & 1 else -weight
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.divide(found, lengths, out=found, where=lengths > 0)
+    np.divide(found, lengths, out=found, where=lengths > 0)
+    return found

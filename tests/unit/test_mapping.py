@@ -66,7 +66,8 @@ def test_every_number_of_a_component() -> None:
     keys = ["bytes", "items", "max_bytes", "max_items", "hits", "misses", "evictions", "expirations"]
     mapping = {"name": "x"} | {key: {"at": f"k{index}"} for index, key in enumerate(keys)}
     (found,) = components(mapping, {f"k{index}": index for index in range(8)})
-    assert found == Component("x", **{key: index for index, key in enumerate(keys)})
+    expected: dict[str, Any] = {key: index for index, key in enumerate(keys)}
+    assert found == Component("x", **expected)
 
 
 def test_what_is_not_there_is_unknown_and_never_0() -> None:

@@ -212,8 +212,8 @@ def test_unknown_numbers_are_absent() -> None:
         "target_used_bytes", "target_used_peak_bytes", "target_trough_bytes", "target_limit_bytes",
         "target_threshold_bytes", "target_file_bytes", "target_shared_bytes", "target_swap_bytes",
         "target_proportional_bytes", "target_start_time_seconds", "target_unaccounted_bytes", "tick_duration_seconds",
-        "stats_last_success_timestamp_seconds", "component_bytes", "component_items", "component_limit_bytes",
-        "component_limit_items", "component_hits", "component_misses", "component_evictions", "component_expirations",
+        "stats_last_success_timestamp_seconds", "component_up", "component_bytes", "component_items",
+        "component_limit_bytes", "component_limit_items", "component_hits", "component_misses", "component_evictions", "component_expirations",
     }  # fmt: skip
     assert all(math.isfinite(sample.value) for sample in samples(blind))
     assert values("target_info", blind) == {("unknown", "anon", "none", "process"): 1}
@@ -235,7 +235,7 @@ def test_zero_is_a_number() -> None:
 def test_a_component_shows_only_what_the_server_said_of_it() -> None:
     said = replace(full(), statistics=report(Component("cache", items=5)))
     shown = {sample.name for sample in samples(said) if "component" in sample.labels}
-    assert shown == {PREFIX + "component_items"}
+    assert shown == {PREFIX + "component_items", PREFIX + "component_up"}
 
 
 def test_the_largest_numbers_are_still_numbers() -> None:

@@ -130,7 +130,18 @@ def test_a_number_that_is_none_is_refused_by_name(key: str, value: Json, found: 
         (components({"bytes": 1}), "components[0].name: found nothing, allowed: a text that is not empty"),
         (components({"name": "", "bytes": 1}), "components[0].name: found '', allowed: a text that is not empty"),
         (components({"name": 7, "bytes": 1}), "components[0].name: found 7, allowed: a text that is not empty"),
-        (components({"name": "a", "hits": 1}), "components[0]: found an object, allowed: bytes, items or both"),
+        (
+            components({"name": "a", "hits": 1}),
+            "components[0]: found an object, allowed: bytes, items or both, or an error in their place",
+        ),
+        (
+            components({"name": "a", "error": ""}),
+            "components[0].error: found '', allowed: a text that is not empty, or null",
+        ),
+        (
+            components({"name": "a", "error": 5}),
+            "components[0].error: found 5, allowed: a text that is not empty, or null",
+        ),
         (
             {"schema": 1, "process": {"resident_bytes": -1}},
             f"process.resident_bytes: found -1, allowed: {COUNT_FORM}",
@@ -269,3 +280,10 @@ def test_whatever_comes_near_the_contract_gives_labels_and_counts_or_a_reason(an
         assert component.bytes is not None or component.items is not None
         for count in (component.bytes, component.items, component.hits):
             assert count is None or (type(count) is int and 0 <= count <= LARGEST)
+
+
+def test_a_component_that_could_not_tell_does_not_hide_the_others() -> None:
+    raw = {"schema": 1, "components": [{"name": "a", "error": "it\nraised"}, {"name": "b", "bytes": 5, "error": None}]}
+    report = parse_statistics(json.dumps(raw).encode(), 1.0)
+    assert isinstance(report, ServerReport)
+    assert report.components == (Component("a", error="it raised"), Component("b", bytes=5))

@@ -132,7 +132,10 @@ NO_CGROUP = CgroupMemory(_NOT_READ, _NOT_READ, _NOT_READ, _NOT_READ, _NOT_READ)
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One cache or other part of the server, by the server's own word. None is unknown."""
+    """One cache or other part of the server, by the server's own word. None is unknown.
+
+    `error` is why it could not tell its numbers; the others' are known all the same.
+    """
 
     name: str
     bytes: int | None = None
@@ -143,6 +146,7 @@ class Component:
     misses: int | None = None
     evictions: int | None = None
     expirations: int | None = None
+    error: str | None = None
 
 
 Scalar = str | int | float | bool

@@ -70,6 +70,9 @@ class StatisticsPoller:
             else:
                 self._last_success_wall = self._clock.wall()
                 self.values = reading.report.values
+                for component in reading.report.components:
+                    if component.error is not None:
+                        self._reporter.component_failed(component.name, component.error)
             report = None if isinstance(reading.report, Unavailable) else reading.report
             self._ledger.statistics_read(
                 Statistics(failure is None, reading.duration_seconds, report, self._last_success_wall), failure

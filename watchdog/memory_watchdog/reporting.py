@@ -90,6 +90,10 @@ class Reporter:
         """The server's statistics could not be read; busy is not down."""
         self.log.warning("the statistics cannot be read", reason=why.reason, detail=why.detail, source="stats")
 
+    def component_failed(self, component: str, error: str) -> None:
+        """The server says that one of its components could not tell its numbers."""
+        self.log.warning("a component cannot tell its numbers", component=component, detail=error, source="stats")
+
     def looked(self, seen: Observation, held: str) -> None:
         """What one tick saw, for whoever asks for `debug`."""
         self.log.debug(

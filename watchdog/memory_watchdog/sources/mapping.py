@@ -156,7 +156,7 @@ def _component(
     if not label:
         yield _invalid(f"{key}.name: found the text {name!r}, allowed: a text that is not empty")
         return
-    known: dict[str, int] = {}
+    known: dict[str, Any] = {}  # numbers; mypy cannot tell which of a component's keys they are for
     for field, quantity in mapping.quantities.items():
         found = quantity.read(document, f"{key}.{field}{which}")
         if isinstance(found, Unavailable):

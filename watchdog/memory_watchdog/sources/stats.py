@@ -156,6 +156,14 @@ def _name(value: object) -> str:
     return name
 
 
+def _error(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise _invalid("a text that is not empty, or null")
+    return one_line(value)
+
+
 def _schema(value: object) -> int:
     if isinstance(value, bool) or value != 1:
         raise _invalid("1")
@@ -176,11 +184,12 @@ class _Component(BaseModel):
     misses: Count | None = None
     evictions: Count | None = None
     expirations: Count | None = None
+    error: Annotated[str | None, PlainValidator(_error)] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.bytes is None and self.items is None:
-            raise _invalid("bytes, items or both")
+        if self.bytes is None and self.items is None and self.error is None:
+            raise _invalid("bytes, items or both, or an error in their place")
         return self
 
 

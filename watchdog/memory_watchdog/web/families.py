@@ -159,6 +159,7 @@ FAMILIES: tuple[Family, ...] = (
     _gauge("target_last_observation_timestamp_seconds", _T, "When the target was last looked at, since the epoch."),
     _gauge("target_paused", _T, "1 while nothing is sent because of a pause."),
     _gauge("target_dry_run", _T, "1 while nothing is sent because of dry run."),
+    _gauge("component_up", _TC, "1 when the component told its numbers, 0 when the server says that it could not."),
     _gauge("component_bytes", _TC, "Size of a component, by the server's own word."),
     _gauge("component_items", _TC, "Items in a component, by the server's own word."),
     _gauge("component_limit_bytes", _TC, "Bound of a component in bytes, by the server's own word."),

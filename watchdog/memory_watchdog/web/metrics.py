@@ -170,6 +170,7 @@ def _components(out: _Exposition, snapshot: Snapshot, report: ServerReport) -> N
     name = snapshot.name
     for component in report.components:
         values = {
+            "component_up": int(component.error is None),
             "component_bytes": component.bytes,
             "component_items": component.items,
             "component_limit_bytes": component.max_bytes,

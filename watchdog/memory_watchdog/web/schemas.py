@@ -77,6 +77,7 @@ class ComponentView(_Answer):
     misses: int | None
     evictions: int | None
     expirations: int | None
+    error: str | None
 
 
 class HistoryPoint(_Answer):
