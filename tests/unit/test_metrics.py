@@ -213,7 +213,8 @@ def test_unknown_numbers_are_absent() -> None:
         "target_threshold_bytes", "target_file_bytes", "target_shared_bytes", "target_swap_bytes",
         "target_proportional_bytes", "target_start_time_seconds", "target_unaccounted_bytes", "tick_duration_seconds",
         "stats_last_success_timestamp_seconds", "component_up", "component_bytes", "component_items",
-        "component_limit_bytes", "component_limit_items", "component_hits", "component_misses", "component_evictions", "component_expirations",
+        "component_limit_bytes", "component_limit_items", "component_hits", "component_misses", "component_evictions",
+        "component_expirations",
     }  # fmt: skip
     assert all(math.isfinite(sample.value) for sample in samples(blind))
     assert values("target_info", blind) == {("unknown", "anon", "none", "process"): 1}
