@@ -29,6 +29,7 @@ from memory_watchdog_kit.model_host import (
 )
 from memory_watchdog_kit.own_memory import OwnMemory, read_own_memory
 from memory_watchdog_kit.pacing import release_in_steps, settle_heap
+from memory_watchdog_kit.semantic_cache import SemanticCache, SemanticCacheStatistics
 from memory_watchdog_kit.settings import (
     ContextTrackerSettings,
     KitSettings,
@@ -85,7 +86,9 @@ __all__ = [
     "NotAFileError",
     "OwnMemory",
     "Page",
+    "SemanticCache",
     "SemanticCacheSettings",
+    "SemanticCacheStatistics",
     "SettingsError",
     "SettingsMistake",
     "Statistics",

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from memory_watchdog_kit.component import Cleaned, Level, Statistics
+from memory_watchdog_kit.dropping import SHARES, Droppable, drop_in_steps
 from memory_watchdog_kit.forking import held_across_forks
 from memory_watchdog_kit.segments import Segments
 from memory_watchdog_kit.slots import slot_bytes_for
@@ -26,11 +27,11 @@ _EMPTY_INDEX_BYTES = OrderedDict[str | bytes, int]().__sizeof__()
 _INDEX_ENTRY_BYTES = 6 * 28 + 56
 _INDEX_FIRST_BYTES = 512
 
+# With so much room, and another slot, `put` need not reckon: a cut of slots, a segment, any reasonable key.
+_FAR_BYTES = 128 * 1024
+
 # Dead space up to an eighth of what is held is left alone: the next values take it.
 _DEAD_SHARE = 8
-
-_CLEANUP_STEP_ITEMS = 256  # 1 ms of a cleanup
-CLEANUP_SHARES = {Level.NORMAL: 0.2, Level.AGGRESSIVE: 0.5}
 
 
 class ByteStore:
@@ -86,24 +87,24 @@ class ByteStore:
                 self._make_room_in_index()
             try:
                 segment = self._open[slot_bytes]
-                slot = segment.free[-1]
+                origin = segment.free.pop()
             except (KeyError, IndexError):
                 if not self._make_room(key, slot_bytes):
                     return False
                 segment = self._open[slot_bytes]
-                slot = segment.free[-1]
-            begin = slot * slot_bytes
-            end = begin + size
-            segment.memory[begin:end] = value  # raises for what is no bytes, so it comes before anything is noted
-            segment.free.pop()
-            segment.keys[slot] = key
+                origin = segment.free.pop()
+            # As in `Segments.put`, with the constants written out: 3 % of the time.
+            begin = origin & 0x7FFFFF
+            try:
+                segment.memory[begin : begin + size] = value
+            except TypeError:  # no bytes
+                segment.free.append(origin)
+                raise
+            segment.keys[begin // slot_bytes] = key
             self._segments.dead_bytes -= slot_bytes
-            # As in `segments`, with the constants written out: 3 % of the time.
-            self._index[key] = segment.base | begin << 23 | end if end <= 0x7FFFFF else segment.base
-            self._entries_bytes += key.__sizeof__() + self._entry_bytes
-            if self._entries_bytes > self._entries_most:
-                return self._settle(key)
-            return True
+            self._index[key] = origin + size if size <= 0x80000 else origin
+            self._entries_bytes = entries_bytes = self._entries_bytes + key.__sizeof__() + self._entry_bytes
+            return entries_bytes <= self._entries_most or self._settle(key)
 
     def get(self, key: str | bytes) -> bytes | None:
         """The value, which becomes the most recently used; None if there is none."""
@@ -176,6 +177,12 @@ class ByteStore:
         with self._lock:
             return self._bytes()
 
+    @property
+    def live_bytes(self) -> int:
+        """The same without slots that have no value."""
+        with self._lock:
+            return self._bytes() - self._segments.dead_bytes
+
     def statistics(self) -> Statistics:
         """Its numbers."""
         with self._lock:
@@ -199,26 +206,8 @@ class ByteStore:
 
         It runs as it is iterated, a step of about 1 ms at a time.
         """
-        left = math.ceil(len(self) * CLEANUP_SHARES[Level(level)])
-        freed = 0
-        while left > 0 and (target_bytes is None or freed < target_bytes):
-            before = self.held_bytes
-            # Towards a target in small strides, as what one removal gives back is seen only afterwards.
-            removed = self.evict(min(left, _CLEANUP_STEP_ITEMS if target_bytes is None else 16))
-            while self.compact() and target_bytes is not None:
-                pass
-            step = Cleaned(removed, max(0, before - self.held_bytes))
-            freed += step.bytes_freed
-            left = left - removed if removed else 0
-            yield step
-        yield from self._compacted()
-
-    def _compacted(self) -> Iterator[Cleaned]:
-        more = True
-        while more:
-            before = self.held_bytes
-            more = self.compact()
-            yield Cleaned(0, max(0, before - self.held_bytes))
+        store = Droppable(self.evict, self.compact, lambda: self.held_bytes, lambda: self.live_bytes)
+        yield from drop_in_steps(store, math.ceil(len(self) * SHARES[Level(level)]), target_bytes)
 
     def _bytes(self) -> int:
         return self._segments.held_bytes + self._entries_bytes + self._index.__sizeof__() - _EMPTY_INDEX_BYTES
@@ -291,34 +280,45 @@ class ByteStore:
     def _make_room(self, key: str | bytes, slot_bytes: int) -> bool:
         """A free slot of that size, in the open segment; False, and a refusal, if there can be none."""
         segments = self._segments
+        if self._entries_bytes + _FAR_BYTES + slot_bytes <= self._entries_most:
+            return self._cut(slot_bytes) or self._refuse()
         if segments.has_free(slot_bytes):
             segments.with_free(slot_bytes)
             return True
         entry_bytes = key.__sizeof__() + self._entry_bytes
         growth_bytes = segments.growth_bytes(slot_bytes)
+        if self._entries_bytes + entry_bytes + growth_bytes <= self._entries_most and self._cut(slot_bytes):
+            return True
         possible = growth_bytes + entry_bytes + _INDEX_FIRST_BYTES <= self._max_bytes
         while possible and not segments.has_free(slot_bytes):
             if self._bytes() + entry_bytes + segments.growth_bytes(slot_bytes) <= self._max_bytes:
                 break
             possible = self._shrink()
-        if possible:
-            try:
-                segments.with_free(slot_bytes)
-            except OSError:
-                possible = False
-        self._refusals += not possible
+        possible = possible and self._cut(slot_bytes)
         self._note_room()
-        return possible
+        return possible or self._refuse()
+
+    def _refuse(self) -> bool:
+        self._refusals += 1
+        return False
+
+    def _cut(self, slot_bytes: int) -> bool:
+        """Hold more slots of that size; False if the system has no memory for them."""
+        segments = self._segments
+        before_bytes = segments.held_bytes
+        try:
+            segments.with_free(slot_bytes)
+        except OSError:
+            return False
+        self._entries_most -= segments.held_bytes - before_bytes
+        return True
 
     def _settle(self, key: str | bytes) -> bool:
         """Keep the byte bound now that `key` is in; False if that did not leave room for it."""
         while self._bytes() > self._max_bytes and self._shrink():
             pass
         self._give_back()
-        if key in self._index:
-            return True
-        self._refusals += 1
-        return False
+        return key in self._index or self._refuse()
 
     def _note_room(self) -> None:
         """What `put` may add without looking: an eighth more items, and what the bound leaves beside their index."""

@@ -66,14 +66,14 @@ class Codec:
         self._compressors: deque[Any] = deque(maxlen=_KEPT_CONTEXTS)
         self._decompressors: deque[Any] = deque(maxlen=_KEPT_CONTEXTS)
 
-    def encode(self, value: object, name: str = "value") -> bytes:
-        """The value's blob.
+    def encode(self, value: object, name: str = "value", *, pack: bool = True) -> bytes:
+        """The value's blob; without `pack` it is twice as large and takes a quarter of the time.
 
         Raises TypeError for what is not JSON, with the path to it, which begins with `name`: anything but None, bool,
         int, float, str, list, tuple and dict with str keys, or nested deeper than 250 levels.
         """
         written, reader = self._write(value, name)
-        if len(written) >= _WORTH_PACKING_BYTES:
+        if pack and len(written) >= _WORTH_PACKING_BYTES:
             packed, packing = self._pack(written)
             if len(packed) < len(written):
                 return _HEADERS[reader | packing] + packed

@@ -31,6 +31,8 @@ from memory_watchdog_kit.slots import (
     Sliceable,
     Whole,
     cut_at_once,
+    origin_of,
+    place_at,
     slots_in,
 )
 
@@ -111,22 +113,23 @@ class Segments:
         segment = self.open.get(slot_bytes)
         if segment is None or not segment.free:
             segment = self.with_free(slot_bytes)
-        slot = segment.free[-1]
-        begin = slot * slot_bytes
-        end = begin + len(value)
-        segment.memory[begin:end] = value  # raises for what is no bytes, so it comes before anything is noted
-        segment.free.pop()
-        segment.keys[slot] = key
+        origin = segment.free.pop()
+        begin = origin & OFFSET_MASK
+        try:
+            segment.memory[begin : begin + len(value)] = value
+        except TypeError:  # no bytes
+            segment.free.append(origin)
+            raise
+        segment.keys[begin // slot_bytes] = key
         self.dead_bytes -= slot_bytes
-        return segment.base if end > OFFSET_MASK else segment.base | begin << BEGIN_SHIFT | end
+        return place_at(origin, len(value))
 
     def replace(self, place: int, value: bytes) -> int:
         """Write a value over another whose slot is of its size, and tell its place."""
-        begin = place >> BEGIN_SHIFT & OFFSET_MASK
-        end = begin + len(value)
-        segment = self._segments[place >> NUMBER_SHIFT]
-        segment.memory[begin:end] = value
-        return segment.base if end > OFFSET_MASK else segment.base | begin << BEGIN_SHIFT | end
+        origin = origin_of(place)
+        begin = origin & OFFSET_MASK
+        self._segments[place >> NUMBER_SHIFT].memory[begin : begin + len(value)] = value
+        return place_at(origin, len(value))
 
     def read(self, place: int) -> bytes:
         """A copy of the value."""
@@ -140,8 +143,8 @@ class Segments:
         """Let go of the value. Its slot is used again, or goes back with its segment or by `step`."""
         segment = self._segments[place >> NUMBER_SHIFT]
         slot_bytes = segment.slot_bytes
-        slot = (place >> BEGIN_SHIFT & OFFSET_MASK) // slot_bytes
-        segment.keys[slot] = None
+        begin = place >> BEGIN_SHIFT & OFFSET_MASK
+        segment.keys[begin // slot_bytes] = None
         self.dead_bytes += slot_bytes
         if segment is self._emptying:
             self._left -= 1
@@ -149,7 +152,7 @@ class Segments:
                 self._unmap(segment)
             return
         free = segment.free
-        free.append(slot)
+        free.append(segment.base | begin << BEGIN_SHIFT | begin)
         if len(free) == len(segment.keys):
             self._unmap(segment)
         elif len(free) == 1:
@@ -169,12 +172,9 @@ class Segments:
             roomy = self._roomy.get(slot_bytes)
             found = next(iter(roomy.values())) if roomy else self._map(slot_bytes)
             self._open(found)
-        first = len(found.keys)
-        end = min(found.slots, first + cut_at_once(found.slots * slot_bytes, slot_bytes))
-        found.keys += [None] * (end - first)
-        found.free += range(end - 1, first - 1, -1)  # the lowest is taken first
-        self.held_bytes += (end - first) * (slot_bytes + ROW_BYTES)
-        self.dead_bytes += (end - first) * slot_bytes
+        cut = found.cut()
+        self.held_bytes += cut * (slot_bytes + ROW_BYTES)
+        self.dead_bytes += cut * slot_bytes
         return found
 
     def step(self, places: MutableMapping[str | bytes, int]) -> bool:

@@ -41,13 +41,15 @@ def slot_bytes_for(size: int) -> int:
 
 
 class Segment:
-    """One map: the first `len(keys)` slots are cut, `free` of them have no value, `keys` tells whose the others are."""
+    """One map: the first `len(keys)` slots are cut, `keys` tells whose each is, `free` has the origins of those that
+    have no value.
+    """
 
     __slots__ = ("base", "free", "keys", "memory", "number", "slot_bytes", "slots")
 
     def __init__(self, number: int, slot_bytes: int, slots: int) -> None:
         self.number = number
-        self.base = number << NUMBER_SHIFT
+        self.base = number << NUMBER_SHIFT  # the first slot's origin
         self.slot_bytes = slot_bytes
         self.slots = slots
         # Private: a shared anonymous map is shmem, which a reader of resident − shared does not see.
@@ -59,6 +61,15 @@ class Segment:
         self.keys: list[str | bytes | None] = []
         self.free: list[int] = []
 
+    def cut(self) -> int:
+        """Make slots from what was not used yet, and tell how many; the lowest is taken first."""
+        first = len(self.keys)
+        end = min(self.slots, first + cut_at_once(self.slots * self.slot_bytes, self.slot_bytes))
+        self.keys += [None] * (end - first)
+        step = self.slot_bytes * ((1 << BEGIN_SHIFT) + 1)
+        self.free += range(self.base + (end - 1) * step, self.base + (first - 1) * step, -step)
+        return end - first
+
 
 def slots_in(segment_bytes: int, slot_bytes: int) -> int:
     """How many slots a segment of about that size has."""
@@ -68,6 +79,17 @@ def slots_in(segment_bytes: int, slot_bytes: int) -> int:
 def cut_at_once(segment_bytes: int, slot_bytes: int) -> int:
     """A page of slots, in a large segment 64 KiB of them: cutting costs 2 µs whatever their number."""
     return max(1, mmap.PAGESIZE // slot_bytes, (segment_bytes >> 6) // slot_bytes)
+
+
+def origin_of(place: int) -> int:
+    """The place of an empty value in the same slot: what a free slot is kept as."""
+    begin = place >> BEGIN_SHIFT & OFFSET_MASK
+    return (place >> BEGIN_SHIFT << BEGIN_SHIFT) | begin
+
+
+def place_at(origin: int, size: int) -> int:
+    """The place of a value of that size at an origin. One that has a map of its own is all of it, whatever its end."""
+    return origin + size if size <= LARGEST_SLOT_BYTES else origin
 
 
 class Sliceable(Protocol):

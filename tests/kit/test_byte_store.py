@@ -13,7 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from memory_watchdog_kit import ByteStore, Cleaned, Component, Level
-from memory_watchdog_kit.slots import LARGEST_SLOT_BYTES, slot_bytes_for
+from memory_watchdog_kit.byte_store import _ENTRY_BYTES
+from memory_watchdog_kit.slots import LARGEST_SLOT_BYTES, ROW_BYTES, SEGMENT_BYTES, slot_bytes_for
 
 from tests.kit.support.memory import in_fresh_process
 
@@ -108,18 +109,53 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def the_account_is_the_sum(self) -> None:
-        payload = sum(slot_bytes_for(len(value)) + key.__sizeof__() for key, value in self.model.items())
-        assert payload <= self.store.held_bytes or not self.model
-        if not self.model:
-            assert self.store.held_bytes == 0
+        slots = sum(slot_bytes_for(len(value)) for value in self.model.values())
+        keys = sum(key.__sizeof__() + _ENTRY_BYTES for key in self.model)
+        index = self.store._index.__sizeof__() - OrderedDict[str, int]().__sizeof__()
         counted = self.store._segments
         segments = list(counted._segments.values())
         assert counted.dead_bytes == sum(segment.slot_bytes * segment.keys.count(None) for segment in segments)
-        assert sum(len(segment.keys) - segment.keys.count(None) for segment in segments) == len(self.model)
+        cut = sum(len(segment.keys) * (segment.slot_bytes + ROW_BYTES) + SEGMENT_BYTES for segment in segments)
+        assert counted.held_bytes == cut
+        assert self.store.held_bytes == cut + keys + index
+        assert self.store.live_bytes == self.store.held_bytes - counted.dead_bytes
+        rows = sum(len(segment.keys) for segment in segments) * ROW_BYTES + len(segments) * SEGMENT_BYTES
+        assert counted.held_bytes - counted.dead_bytes == slots + rows
+        if not self.model:
+            assert self.store.held_bytes == 0
 
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("max_items", [None, 25])
+@pytest.mark.parametrize(("max_bytes", "largest"), [(15_000, 300), (120_000, 3_000), (3_000_000, 600_000)])
+def test_a_long_walk(max_bytes: int, largest: int, max_items: int | None) -> None:
+    """What takes many operations to go wrong: the same machine, with few keys and mostly puts and gets."""
+    choose = random.Random(max_bytes)
+    machine = AnyOrder()
+    machine.begin(max_bytes, max_items)
+    for _ in range(1_200):
+        key = f"key {choose.randrange(60)}"
+        match choose.randrange(24):
+            case 0:
+                machine.remove(key)
+            case 1:
+                machine.evict(choose.randrange(6))
+            case 2:
+                machine.compact()
+            case 3 if not choose.randrange(8):
+                machine.cleanup(choose.choice(list(Level)), choose.choice([None, largest]))
+            case 4 if not choose.randrange(30):
+                machine.clear()
+            case 5 | 6 | 7 | 8 | 9:
+                machine.get(key)
+            case _:
+                machine.put(key, choose.randrange(largest), choose.randrange(256))
+        machine.the_bounds_hold()
+        machine.it_has_what_the_model_has()
+        machine.the_account_is_the_sum()
 
 
 def test_it_is_a_component() -> None:
@@ -206,6 +242,28 @@ def test_no_memory_to_map_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert store.put("b", b"x" * 5000)
 
 
+def test_moving_that_runs_out_of_memory_half_way_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ByteStore(64 * MIB)
+    values = {f"{number}": random.Random(number).randbytes(2000) for number in range(128)}
+    for key, value in values.items():  # four segments of 32 slots
+        store.put(key, value)
+    for number in (*range(20), 40, 41, 42):  # most of the first, three of the second, which the moves fill up
+        store._release(f"{number}", store._index.pop(f"{number}"))
+        del values[f"{number}"]
+
+    def full(*_arguments: Any, **_keywords: Any) -> mmap.mmap:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("memory_watchdog_kit.slots.mmap.mmap", full)
+    assert not store.compact()
+    assert not store.compact()
+    assert {key: store.get(key) for key in values} == values
+    monkeypatch.undo()
+    while store.compact():
+        pass
+    assert {key: store.get(key) for key in values} == values
+
+
 def test_cleanup_takes_the_oldest_share_or_just_enough() -> None:
     for level, left in ((Level.NORMAL, 800), (Level.AGGRESSIVE, 500)):
         store = ByteStore(64 * MIB)
@@ -228,15 +286,18 @@ def test_cleanup_takes_the_oldest_share_or_just_enough() -> None:
 def test_a_step_of_compaction_is_bounded() -> None:
     store = ByteStore(64 * MIB)
     for number in range(20_000):
-        store.put(f"{number}", bytes(200))
+        store.put(f"{number}", b"%d" % number * 20)
     for number in range(20_000):
         if number % 8:
             store._release(f"{number}", store._index.pop(f"{number}"))
+    before = store.held_bytes
     places = dict(store._index)
     while store.compact():
         moved = sum(places[key] != place for key, place in store._index.items())
         assert moved <= 16
         places = dict(store._index)
+    assert store.held_bytes < before / 3
+    assert all(store.get(f"{number}") == b"%d" % number * 20 for number in range(0, 20_000, 8))
 
 
 def test_eight_threads() -> None:
@@ -293,6 +354,32 @@ def test_what_it_says_it_holds_is_what_memory_grew_by(count: int, size: int) -> 
     assert told["half"] / told["peak"] < (0.6 if size > 2000 else 0.9), told
     assert told["at_half"] / told["at_peak"] < 0.65, told
     assert told["cleared"] / told["peak"] < (0.1 if size > 2000 else 0.6), told
+
+
+def test_every_step_gives_memory_back_and_every_map_is_closed() -> None:
+    """A step that gave nothing back, or a map left open, shows in memory and not in the account."""
+    told = in_fresh_process("""
+        store = ByteStore(1 << 30)
+        store.put("first", b"")
+        before = anonymous()
+        for number in range(3500):
+            store.put(f"{number}", bytes(10_000))
+        held = anonymous() - before
+        for number in range(3500):
+            if number % 2:
+                store._release(f"{number}", store._index.pop(f"{number}"))
+        most = 0
+        while store.compact():
+            most = max(most, anonymous() - before - store.held_bytes)
+        compacted = anonymous() - before
+        assert all(store.get(f"{number}") == bytes(10_000) for number in range(0, 3500, 2))
+        store.clear()
+        tell(held=held, most=most, compacted=compacted, cleared=anonymous() - before)
+    """)
+    assert told["held"] > 34_000_000, told
+    assert told["most"] < 1_000_000, told
+    assert told["compacted"] < 20_000_000, told
+    assert told["cleared"] < 2_000_000, told
 
 
 def test_a_small_one_costs_little() -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from memory_watchdog_kit import (
     MemoryManager,
     ModelHost,
     ModelSpec,
+    SemanticCache,
     Statistics,
     StoreError,
     save_array,
@@ -33,6 +35,7 @@ from memory_watchdog_kit import (
 from memory_watchdog_kit.byte_store import ByteStore
 
 from tests.kit.support.processes import children
+from tests.kit.support.queries import Words
 
 CHILD_SECONDS = 60
 
@@ -191,6 +194,27 @@ def byte_store(_: Path) -> Server:
     return Server(use, in_child, in_parent)
 
 
+def semantic_cache(_: Path) -> Server:
+    """In a child it is a copy, searches included; what is added to it there is not seen in the parent."""
+    cache = SemanticCache(None, Words(), max_results=50, max_embeddings=60, similarity_threshold=0.7)
+    cache.add("whose is it", "class", "parent")
+
+    def use(number: int) -> None:
+        cache.get_similar("whose is this", "class")
+        cache.get_similar(f"what is {number % 70}", "class")
+        cache.add(f"what is {number % 70}", "class", number)
+
+    def check(whose: str) -> None:
+        cache.add("whose is it", "class", whose)
+        assert cache.get_similar("whose is it", "class") == cache.get_similar("is it whose", "class") == whose
+        for number in range(100):
+            use(number)
+        sum(cache.cleanup(Level.AGGRESSIVE, None), Cleaned())
+        assert len(cache) == 25
+
+    return Server(use, partial(check, "child"), partial(check, "parent"))
+
+
 def _open_files() -> set[str]:
     links = set()
     for link in Path("/proc/self/fd").iterdir():
@@ -199,7 +223,7 @@ def _open_files() -> set[str]:
     return links
 
 
-STRUCTURES = {build.__name__: build for build in (manager, store, arrays, models, tracker, byte_store)}
+STRUCTURES = {build.__name__: build for build in (manager, store, arrays, models, tracker, byte_store, semantic_cache)}
 
 
 def main(structure: str, folder: Path) -> None:
