@@ -68,6 +68,7 @@ class ByteStore:
         self._index: OrderedDict[str | bytes, int] = OrderedDict()
         self._entries_bytes = 0  # keys, places, what the owner keeps
         self._index_room = 0  # more items than this may make the index larger than `_index_most` says
+        self._index_low = 0  # with so few it is made anew, smaller
         self._index_most = 0  # the most items that it had since it was made
         self._entries_most = 0  # up to here the byte bound cannot have been passed
         self._hits = self._misses = self._evictions = self._refusals = 0
@@ -229,11 +230,9 @@ class ByteStore:
         """Account for a key that has just left the index."""
         self._segments.free(place)
         self._entries_bytes -= key.__sizeof__() + self._entry_bytes
-        # A dict does not shrink by itself.
-        items = len(self._index)
-        if items * 4 + 64 <= self._index_most or not items:
+        if len(self._index) <= self._index_low:  # a dict does not shrink by itself
             self._index = OrderedDict(self._index)
-            self._index_most = items
+            self._index_most = len(self._index)
             self._note_room()
 
     def _evict(self) -> None:
@@ -325,5 +324,6 @@ class ByteStore:
         items = len(self._index)
         self._index_room = min(self._max_items, items + items // 8 + 64)
         self._index_most = max(self._index_most, self._index_room)
+        self._index_low = max(0, (self._index_most - 64) // 4)
         index_bytes = max(self._index.__sizeof__(), _INDEX_FIRST_BYTES + self._index_most * _INDEX_ENTRY_BYTES)
         self._entries_most = self._max_bytes - self._segments.held_bytes - index_bytes

@@ -1,13 +1,15 @@
-"""Hosts of models for the tests of this folder: closed at the end, and nothing of them left."""
+"""For the tests of this folder: hosts of models, of which nothing stays in the end; caches with extras and without."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from memory_watchdog_kit import ModelHost, ModelSpec
+from memory_watchdog_kit import Codec, ModelHost, ModelSpec, SemanticCache
 
+from tests.kit.support.caches import THRESHOLD
 from tests.kit.support.processes import children, descriptors, living
 from tests.support.wait import eventually
 
@@ -38,3 +40,17 @@ def host() -> Iterator[Callable[..., ModelHost]]:
     assert [process for process in children() if process.pid not in before_children] == []
     eventually(lambda: descriptors() <= before_descriptors, what="all descriptors closed")
     assert not living([process for process in children() if process.pid not in before_children])
+
+
+@pytest.fixture(params=["with extras", "without"])
+def make_cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SemanticCache]:
+    """Makes caches, with orjson, zstandard and numkong and without them."""
+    if request.param == "without":
+        plain = functools.partial(Codec, orjson=None, zstandard=None)
+        monkeypatch.setattr("memory_watchdog_kit.semantic_cache.Codec", plain)
+        monkeypatch.setattr("memory_watchdog_kit.vectors.has_numkong", lambda: False)
+
+    def made(*arguments: Any, **keywords: Any) -> SemanticCache:
+        return SemanticCache(*arguments, **{"similarity_threshold": THRESHOLD, **keywords})
+
+    return made
