@@ -247,9 +247,9 @@ def test_litellm_without_its_key_and_with_a_wrong_one(tmp_path: Path) -> None:
 def test_the_litellm_preset_flushes_only_at_the_highest_level(tmp_path: Path) -> None:
     target = target_of("http://127.0.0.1:4000", "litellm", tmp_path)
     assert target.dry_run, "it may empty a Redis that is not LiteLLM's alone"
-    assert {level: [step.path for step in steps] for level, steps in cleanup_requests(target).items()} == {
-        "aggressive": ["/cache/flushall"]
-    }
+    assert {
+        level: [getattr(step, "path", None) for step in steps] for level, steps in cleanup_requests(target).items()
+    } == {"aggressive": ["/cache/flushall"]}
 
 
 # ---- influxdb-1

@@ -28,7 +28,7 @@ TARGET_KEYS = (
 )
 PRESETS = "comfyui, etcd, influxdb-1, jupyter, litellm, mcp, native, prometheus-process, qdrant-rag-mcp"
 STATS_KEYS = "headers, bearer_token_file, json, path, method, interval, timeout, format, map"
-CLEANUP_KEYS = "headers, bearer_token_file, json, path, mcp, method, timeout, error, claimed"
+CLEANUP_KEYS = "headers, bearer_token_file, json, path, mcp, reclaim, method, timeout, error, claimed"
 TOOL_KEYS = "url, path, tool, arguments"
 BESIDE_TOOL = "nothing beside mcp, which has its own url and arguments"
 
@@ -178,7 +178,8 @@ IN_LEVELS: list[Row] = [
     ("- {name: a, enter: 2%, exit: 1%, cooldown: -1s}", 4, "[0].cooldown", "'-1s'", OR_ZERO),
     ("- {name: a, enter: 2%, exit: 1%, cooldwn: 1s}", 4, "[0].cooldwn", "an unknown key",
      "name, enter, exit, sustain, cooldown, min_reclaim, cleanup (did you mean cooldown?)"),
-    ("- {name: a, enter: 2%, exit: 1%, cleanup: {}}", 4, "[0].cleanup.path", "nothing", f"{PATH}; or mcp in its place"),
+    ("- {name: a, enter: 2%, exit: 1%, cleanup: {}}", 4, "[0].cleanup.path", "nothing",
+     f"{PATH}; or mcp or reclaim in its place"),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: x}}", 4, "[0].cleanup.path", "'x'", PATH),
     ("- {name: a, enter: 2%, exit: 1%, cleanup: {path: /, method: OPTIONS}}", 4, "[0].cleanup.method", "'OPTIONS'",
      METHOD),
@@ -245,7 +246,7 @@ FILES: list[Row] = [
      "a measure other than reported where the target has no stats"),
     ("targets:\n  - name: a\n    process: {pid: 5}\n    levels:\n"
      "      - {name: a, enter: 2%, exit: 1%, cleanup: {path: /}}\n", 5, "targets[0].levels[0].cleanup", "a mapping",
-     "nothing where the target has no url"),
+     "nothing, or reclaim, where the target has no url"),
     ("targets:\n  - {url: 'http://a', name: x}\n  - url: http://b\n    name: x\n", 4, "targets[1].name", "'x'",
      "a name that targets[0] does not have"),
     ("targets:\n  - url: http://a\n  - url: http://a:80/\n", 3, "targets[1].name", "'a:80'",

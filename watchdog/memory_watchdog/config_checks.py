@@ -111,11 +111,15 @@ def _cleanup_problems(cleanup: object, path: KeyPath, stats: object) -> Iterator
 
 
 def _way_problems(request: Mapping[str, Any], path: KeyPath) -> Iterator[Problem]:
-    """A request has a path; a tool call has an address of its own, and arguments in place of a body."""
+    """A request has a path; a tool call an address of its own, and arguments in place of a body; a reclaim nothing."""
+    if request.get("reclaim") is not None:
+        if beside := [key for key in request if key not in ("reclaim", "timeout")]:
+            yield Problem((*path, beside[0]), "nothing beside reclaim but timeout")
+        return
     tool = request.get("mcp")
     if tool is None:
         if request.get("path") is None:
-            yield Problem((*path, "path"), f"{PATH_FORM}; or mcp in its place", "nothing")
+            yield Problem((*path, "path"), f"{PATH_FORM}; or mcp or reclaim in its place", "nothing")
         return
     if beside := [key for key in ("path", "method", "json") if key in request]:
         yield Problem((*path, beside[0]), "nothing beside mcp, which has its own url and arguments")
@@ -211,9 +215,15 @@ def _level_problems(levels: list[Any], path: KeyPath, without_url: bool) -> Iter
         yield from _edge_problems(enter, leave, beneath)
         edges += [edge for edge in (enter, leave) if edge is not None]
         beneath |= {edge.path[-1]: edge for edge in (enter, leave) if edge is not None}  # type: ignore[misc]
-        if without_url and level.get("cleanup") is not None:
-            yield Problem((*place, "cleanup"), "nothing where the target has no url")
+        if without_url and not _is_reclaim(level.get("cleanup")):
+            yield Problem((*place, "cleanup"), "nothing, or reclaim, where the target has no url")
     yield from _form_problems(edges)
+
+
+def _is_reclaim(cleanup: object) -> bool:
+    """Is there nothing in it that speaks HTTP?"""
+    steps = cleanup if isinstance(cleanup, list) else [] if cleanup is None else [cleanup]
+    return all(isinstance(step, dict) and step.get("reclaim") is not None for step in steps)
 
 
 def _edge(level: Mapping[str, Any], place: KeyPath, key: str) -> _Edge | None:

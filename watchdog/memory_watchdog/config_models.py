@@ -105,14 +105,19 @@ class ToolConfig(Model):
     arguments: Mapping[str, Any] = Field(default_factory=dict)
 
 
+class ReclaimConfig(Model):
+    """The kernel's `memory.reclaim`, asked for what is to go; there is nothing to set."""
+
+
 class CleanupConfig(RequestConfig):
-    """One cleanup: a request (`path`) or a tool call (`mcp`), exactly one of them, which `config_checks` sees to.
+    """One cleanup: a request (`path`), a tool call (`mcp`) or `reclaim`, exactly one, which `config_checks` sees to.
 
     `error` and `claimed` say where the answer has an error, and what it claims.
     """
 
     path: RequestPath | None = None
     mcp: ToolConfig | None = None
+    reclaim: ReclaimConfig | None = None
     method: Method = "POST"
     timeout: Duration = 30.0
     error: Text | None = None

@@ -21,7 +21,10 @@ HTTP_REASONS = (
     Reason.CLOSED, Reason.CONNECTION, Reason.ENCODING, Reason.HTTP_STATUS, Reason.INVALID, Reason.NOT_SENT,
     Reason.REDIRECT, Reason.TIMEOUT, Reason.TLS, Reason.TOO_LARGE,
 )  # fmt: skip
-CLEANUP_REASONS = (*HTTP_REASONS, Reason.ERROR_IN_ANSWER, Reason.TARGET_GONE)
+CLEANUP_REASONS = (
+    *HTTP_REASONS, Reason.ERROR_IN_ANSWER, Reason.TARGET_GONE,
+    Reason.GONE, Reason.PERMISSION, Reason.UNSUPPORTED, Reason.UNREADABLE,  # of memory.reclaim
+)  # fmt: skip
 _PROCESS_REASONS = (
     Reason.AMBIGUOUS, Reason.GONE, Reason.INVALID, Reason.NOT_CONFIGURED, Reason.NOT_FOUND, Reason.PERMISSION,
     Reason.TIMEOUT, Reason.UNREADABLE, Reason.UNSUPPORTED,

@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 
+from memory_watchdog.actions.reclaim import Reclaim
 from memory_watchdog.actions.steps import CleanupStep, clean_up_in_steps, statistics_needed
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
@@ -34,7 +35,8 @@ async def clean_up_directly(target: TargetConfig, level: str | None, reason: str
     chosen = level if level is not None else next(iter(requests), None)
     if chosen is None or chosen not in requests:
         raise ValueError(f"no level {chosen!r} with a cleanup; there are: {', '.join(requests) or 'none'}")
-    assert target.url is not None, "a level with a cleanup has a url, config checks it"
+    if target.url is None or any(isinstance(step, Reclaim) for step in requests[chosen]):
+        raise ValueError(f"level {chosen} asks the kernel to reclaim: that is for the running watchdog")
     view, client = ProcessView(finder_of(target)), TargetClient(target.url)
     try:
         before = await _used(view)

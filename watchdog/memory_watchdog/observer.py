@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
@@ -180,6 +181,10 @@ class Observer:
     async def statistics_values(self, names: Collection[str]) -> Mapping[str, Scalar]:
         """What a cleanup is filled in with; read now where one of `names` is not known yet."""
         return await self._statistics.values_with(names)
+
+    def cgroup_home(self) -> Path | Unavailable:
+        """The folder of the target's own cgroup."""
+        return self._cgroup.home()
 
     def process_view(self, seen: Observation) -> str:
         """Through what the target is seen, as a label."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from memory_watchdog.actions.http import CleanupRequest
 from memory_watchdog.actions.mcp import ToolCall
+from memory_watchdog.actions.reclaim import Reclaim
 from memory_watchdog.actions.steps import CleanupStep
 from memory_watchdog.config import ABSENT, CleanupConfig, LevelConfig, TargetConfig
 from memory_watchdog.expressions import compile_expression
@@ -118,7 +119,9 @@ def _cleanup_step(request: CleanupConfig) -> CleanupStep:
             error=error,
             claimed=size_in_json(request.claimed),
         )
-    assert request.path is not None, "a cleanup has a path or a tool, config checks it"
+    if request.reclaim is not None:
+        return Reclaim(request.timeout)
+    assert request.path is not None, "a cleanup has a path, a tool or reclaim, config checks it"
     return CleanupRequest(
         path=request.path,
         method=request.method,

@@ -278,7 +278,6 @@ class Watcher:
     def _step(self, event: Event) -> Decision | None:
         decision = self._ladder_step(event, self._clock.boottime())
         if decision is not None:
-            assert self._client is not None, "a level with a cleanup has a url, config checks it"
             task = asyncio.create_task(self._act(decision, self._client, self._requests[decision.level]))
             self._actions.add(task)
             task.add_done_callback(self._actions.discard)
@@ -295,7 +294,7 @@ class Watcher:
                 self._shared.changed()
         return decision
 
-    async def _act(self, decision: Decision, client: TargetClient, requests: Sequence[CleanupStep]) -> None:
+    async def _act(self, decision: Decision, client: TargetClient | None, requests: Sequence[CleanupStep]) -> None:
         """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
         await self._shared.save()
         values = Placeholders(
@@ -309,7 +308,7 @@ class Watcher:
         if request is None or request.request_id != decision.request_id or request.answered_at is not None:
             return  # saving took so long that the ladder has given it up: nothing was sent, and nothing will be
         self._reporter.decided(decision)
-        outcome = await clean_up_in_steps(client, requests, values)
+        outcome = await clean_up_in_steps(client, requests, values, home=self._observer.cgroup_home)
         self._reporter.answered(decision, outcome)
         self._step(outcome)
         self._wake.set()

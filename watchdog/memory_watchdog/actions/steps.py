@@ -12,12 +12,13 @@ from typing import TypeAlias
 
 from memory_watchdog.actions.http import CleanupRequest, clean_up
 from memory_watchdog.actions.mcp import ToolCall, call_tool
+from memory_watchdog.actions.reclaim import Home, Reclaim, no_home, reclaim
 from memory_watchdog.actions.template import Placeholders, needed_statistics, unknown_statistics
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.observation import Outcome, OutcomeKind, Reason
 from memory_watchdog.outside_text import one_line
 
-CleanupStep: TypeAlias = CleanupRequest | ToolCall
+CleanupStep: TypeAlias = CleanupRequest | ToolCall | Reclaim
 
 
 def statistics_needed(steps: Sequence[CleanupStep]) -> set[str]:
@@ -26,19 +27,21 @@ def statistics_needed(steps: Sequence[CleanupStep]) -> set[str]:
 
 
 async def clean_up_in_steps(
-    client: TargetClient,
+    client: TargetClient | None,
     requests: Sequence[CleanupStep],
     values: Placeholders,
     now: Callable[[], float] | None = None,
+    *,
+    home: Home = no_home,
 ) -> Outcome:
-    """Send them in order while each succeeds. Raises nothing but CancelledError.
+    """Send them in order while each succeeds. Raises nothing but CancelledError. `home` is where a reclaim is asked.
 
     What a later step needs and the statistics have not told is seen before the first is sent: half a cleanup may be
     worse than none. From the second step on the request id has the step's number behind it, because a server that keeps
     to the wire contract answers a repeated id from memory and does nothing.
     """
     if len(requests) == 1:
-        return await _take(client, requests[0], values, now)
+        return await _take(client, requests[0], values, now, home)
     for index, request in enumerate(requests):
         if missing := unknown_statistics(request.templates, values):
             detail = _named(requests, index, missing)
@@ -48,7 +51,7 @@ async def clean_up_in_steps(
     notes: list[str] = []
     for index, request in enumerate(requests):
         step_id = values.request_id if index == 0 else f"{values.request_id}-{index + 1}"
-        outcome = await _take(client, request, replace(values, request_id=step_id), now)
+        outcome = await _take(client, request, replace(values, request_id=step_id), now, home)
         duration_seconds += outcome.duration_seconds
         claims += [] if outcome.claimed_bytes is None else [outcome.claimed_bytes]
         total = replace(
@@ -67,8 +70,11 @@ async def clean_up_in_steps(
 
 
 async def _take(
-    client: TargetClient, step: CleanupStep, values: Placeholders, now: Callable[[], float] | None
+    client: TargetClient | None, step: CleanupStep, values: Placeholders, now: Callable[[], float] | None, home: Home
 ) -> Outcome:
+    if isinstance(step, Reclaim):
+        return await reclaim(home, step, values)
+    assert client is not None, "what speaks HTTP has a url, config checks it"
     if isinstance(step, ToolCall):
         return await call_tool(client, step, values, now)
     return await clean_up(client, step, values, now)

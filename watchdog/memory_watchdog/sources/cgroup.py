@@ -79,6 +79,13 @@ class Cgroup:
         self._membership = membership
         self._said = said
 
+    @property
+    def home(self) -> Path | Unavailable:
+        """The folder of the process's own cgroup, where the kernel can be asked to reclaim."""
+        if self._version is V1:
+            return Unavailable(Reason.UNSUPPORTED, "cgroup v1 has no memory.reclaim")
+        return _IN_ROOT if self._home is None else self._home.path
+
     def moved(self) -> bool:
         """Is the process in another cgroup than it was, or gone? One pread, 4 µs."""
         return isinstance(self._said, Unavailable) or self._membership.read("cgroup") != self._said

@@ -87,6 +87,14 @@ class CgroupView:
             self._detach()
         return self._unknown(why)
 
+    def home(self) -> Path | Unavailable:
+        """The folder of the process's own cgroup (v2), as it is held now; why there is none."""
+        if self._held is None:
+            return Unavailable(Reason.GONE, "the process or its cgroup is not seen")
+        if self._held.moved():
+            return Unavailable(Reason.GONE, "the process has moved to another cgroup")
+        return self._held.home
+
     def close(self) -> None:
         """Give back the descriptors."""
         self._detach()
