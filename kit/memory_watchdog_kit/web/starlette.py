@@ -14,7 +14,9 @@ try:
     from starlette.responses import Response
     from starlette.routing import Route as StarletteRoute
 except ImportError as missing:
-    raise ImportError("memory_watchdog_kit.web.starlette needs the package starlette") from missing
+    raise ImportError(
+        "memory_watchdog_kit.web.starlette needs starlette, which memory-watchdog-kit[fastapi] brings"
+    ) from missing
 
 from memory_watchdog_kit.web.asgi import answer_to, head_of
 from memory_watchdog_kit.web.endpoints import Endpoints, Manager, Route
