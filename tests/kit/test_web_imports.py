@@ -29,7 +29,7 @@ def test_the_application_and_the_listener_need_nothing() -> None:
     ("module", "missing", "told"),
     [
         ("fastapi", ["fastapi"], "needs FastAPI: install memory-watchdog-kit[fastapi]"),
-        ("starlette", ["starlette"], "needs the package starlette"),
+        ("starlette", ["starlette"], "needs starlette, which memory-watchdog-kit[fastapi] brings"),
     ],
 )
 def test_a_missing_package_is_named(module: str, missing: list[str], told: str) -> None:
