@@ -1,0 +1,1 @@
+"""Servers that are guarded by the kit, to start from and to try things on."""
