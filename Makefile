@@ -16,7 +16,7 @@ CGROUP_TESTS := $(wildcard tests/integration/test_cgroups*.py)
 .PHONY: help demo test test-long test-cgroup2 test-all lint format bench docs clean packages
 
 help:
-	@echo "make demo      a server grows, is cleaned up and shrinks: at most a minute after set-up"
+	@echo "make demo      an MCP server grows, is cleaned up and shrinks: at most 90 seconds after set-up"
 	@echo "make test      linters, types and all tests; sets itself up, Debian packages included (as root)"
 	@echo "make test-long the same tests with their full counts and times"
 	@echo "make test-cgroup2  the cgroup tests on cgroup v2, in a virtual machine where this one has v1: 3 minutes"
@@ -35,7 +35,7 @@ $(READY): pyproject.toml kit/pyproject.toml constraints.txt tools/check_python.p
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/memory-watchdog demo
+	@$(BIN)/python -m examples.mcp_server.demo
 
 packages:
 	@tools/debian-packages
