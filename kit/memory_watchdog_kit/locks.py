@@ -8,6 +8,7 @@ Leaves to others: what is protected. It is not re-entrant: neither side may be t
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,18 +18,18 @@ from memory_watchdog_kit.forking import held_across_forks, renewed_in_child
 class SharedLock:
     """`with lock.reading():` for readers, `with lock.writing():` for the one that changes something."""
 
-    __slots__ = ("__weakref__", "_changed", "_readers", "_waiting_writers", "_writing")
+    __slots__ = ("__weakref__", "_across_forks", "_changed", "_readers", "_waiting_writers", "_writing")
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._readers = 0
         self._waiting_writers = 0
         self._writing = False
-        held_across_forks(self)
+        self._across_forks = held_across_forks(_Whole(self))
         renewed_in_child(self._renew)
 
     def _renew(self) -> None:
-        """In a forked child: those who waited here are no longer, and one of them may have held the condition."""
+        """In a forked child: those who waited here are no longer."""
         self._changed = threading.Condition(threading.Lock())
         self._readers = self._waiting_writers = 0
         self._writing = False
@@ -77,3 +78,39 @@ class SharedLock:
         with self._changed:
             self._writing = False
             self._changed.notify_all()
+
+    def hold(self, blocking: bool, timeout: float) -> bool:
+        """As `acquire`; afterwards nobody else is inside of any method here either, up to `let_go`."""
+        if not self.acquire(blocking, timeout):
+            return False
+        self._changed.acquire()  # held for microseconds
+        return True
+
+    def let_go(self) -> None:
+        """The end of `hold`."""
+        self._writing = False
+        self._changed.notify_all()
+        self._changed.release()
+
+
+class _Whole:
+    """The lock as it is taken for a fork. The writing side alone would not do.
+
+    Somebody who comes to find it taken holds the condition for that moment, and would hold it in the child for ever.
+    """
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __init__(self, lock: SharedLock) -> None:
+        self._lock = weakref.ref(lock)
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As `threading.Lock`; a lock that is gone is free."""
+        lock = self._lock()
+        return lock is None or lock.hold(blocking, timeout)
+
+    def release(self) -> None:
+        """As `threading.Lock`."""
+        lock = self._lock()
+        if lock is not None:
+            lock.let_go()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from memory_watchdog_kit import forking
 from memory_watchdog_kit.forking import held_across_forks, renewed_in_child
+from memory_watchdog_kit.locks import SharedLock
 
 from tests.kit.support.forking import STRUCTURES
 from tests.support.wait import PATIENCE
@@ -60,6 +62,38 @@ def test_a_fork_waits_for_a_lock_that_another_thread_holds() -> None:
         thread.join()
     assert lock.acquire(timeout=0), "the parent gives it back too"
     lock.release()
+
+
+def test_readers_that_come_while_the_process_forks_do_not_lock_its_child() -> None:
+    lock = SharedLock()
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            with lock.reading():
+                pass
+
+    def both_sides() -> bool:
+        with lock.reading():
+            pass
+        with lock.writing():
+            return True
+
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads are stopped everywhere: one fork in five found one inside of the condition
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(40):
+            assert in_child(both_sides) == 0
+    finally:
+        over.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
+    with lock.writing():
+        pass
 
 
 def test_locks_that_are_taken_one_inside_the_other_do_not_stop_a_fork() -> None:
@@ -110,7 +144,7 @@ def test_what_is_registered_is_not_kept_alive() -> None:
 
 
 def in_child(check: Callable[[], bool]) -> int:
-    """The exit status of a forked child that checks something; 0 where it is so."""
+    """The exit status of a forked child that checks something; 0 where it is so, -9 where it hung."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -118,4 +152,9 @@ def in_child(check: Callable[[], bool]) -> int:
             status = 0 if check() else 2
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    deadline = time.monotonic() + 20 * PATIENCE
+    while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+    return os.waitstatus_to_exitcode(ended[1])
