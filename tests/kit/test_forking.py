@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +16,9 @@ import pytest
 from memory_watchdog_kit import forking
 from memory_watchdog_kit.forking import held_across_forks, renewed_in_child
 from memory_watchdog_kit.locks import SharedLock
+from memory_watchdog_kit.web.beside import Beside
 
+from tests.kit.support.forkable import exit_code
 from tests.kit.support.forking import STRUCTURES
 from tests.support.wait import PATIENCE
 
@@ -143,6 +144,16 @@ def test_what_is_registered_is_not_kept_alive() -> None:
     assert in_child(lambda: True) == 0
 
 
+def test_calls_beside_the_loop_run_in_a_child_of_a_process_that_was_busy() -> None:
+    beside: Beside[int] = Beside("mine", 1)
+    over = threading.Event()
+    first = beside.submit(lambda: int(over.wait(20)))
+    waits = beside.submit(lambda: 2)
+    assert in_child(lambda: beside.submit(lambda: 3).result(20) == 3) == 0
+    over.set()
+    assert (first.result(20), waits.result(20)) == (1, 2)
+
+
 def in_child(check: Callable[[], bool]) -> int:
     """The exit status of a forked child that checks something; 0 where it is so, -9 where it hung."""
     pid = os.fork()
@@ -152,9 +163,4 @@ def in_child(check: Callable[[], bool]) -> int:
             status = 0 if check() else 2
         finally:
             os._exit(status)
-    deadline = time.monotonic() + 20 * PATIENCE
-    while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.001)
-    return os.waitstatus_to_exitcode(ended[1])
+    return exit_code(pid, 30)

@@ -26,6 +26,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from memory_watchdog_kit.forking import held_across_forks
+
 log = logging.getLogger(__name__)
 
 _MAX_TOKEN_BYTES = 64 * 1024
@@ -58,7 +60,7 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = held_across_forks(threading.Lock())
         self._problem = ""
 
     def read(self) -> bytes | None:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from memory_watchdog_kit.forking import held_across_forks, renewed_in_child
+
 T = TypeVar("T")
 
 
@@ -29,7 +31,13 @@ class Beside(Generic[T]):
         self._max_threads = max_threads
         self._threads = 0
         self._waiting: deque[tuple[Future[T], Callable[[], T]]] = deque()
-        self._lock = threading.Lock()
+        self._lock = held_across_forks(threading.Lock())
+        renewed_in_child(self._renew)
+
+    def _renew(self) -> None:
+        """In a forked child, where none of the threads is, nor those who wait for them."""
+        self._threads = 0
+        self._waiting.clear()
 
     async def run(self, call: Callable[[], T]) -> T:
         """What `call` returns or raises. If the caller is cancelled, the call runs on, or still will."""

@@ -23,6 +23,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from memory_watchdog_kit.forking import held_across_forks, renewed_in_child
 from memory_watchdog_kit.web.access import Caller
 from memory_watchdog_kit.web.endpoints import MAX_BODY_BYTES, TOO_LARGE, Answer, Endpoints, Manager, refused
 from memory_watchdog_kit.web.http_message import END_OF_HEAD, MAX_HEAD_BYTES, Malformed, parse_head, written
@@ -46,7 +47,7 @@ class MemoryListener:
     """`GET /memory` and `POST /memory/cleanup` at `unix:PATH`, from `start` to `stop`.
 
     `token_file` and `allow_loopback_changes` say who may clean up: see `web.access`. Thread-safe; may be started again
-    after `stop`. Can be used as a context manager.
+    after `stop`. Can be used as a context manager. In a forked process it does not listen, and the parent's goes on.
     """
 
     def __init__(
@@ -61,8 +62,15 @@ class MemoryListener:
         self._endpoints = Endpoints(manager, token_file=token_file, allow_loopback_changes=allow_loopback_changes)
         self._path = Path(path)
         self._mode = mode
-        self._lock = threading.Lock()
+        self._lock = held_across_forks(threading.Lock())
         self._running: _Acceptor | None = None
+        renewed_in_child(self._renew)
+
+    def _renew(self) -> None:
+        """In a forked child, where nobody answers: its copy of the socket must not take connections."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.forget()
 
     def start(self) -> MemoryListener:
         """Begin to listen; nothing happens if it does already. When this returns, clients can connect.
@@ -119,6 +127,12 @@ class _Acceptor:
             self._thread.join(_STOP_SECONDS)
         self._file.close()
         self._wake_write.close()
+
+    def forget(self) -> None:
+        """In a forked child: close the copies; the file stays the parent's."""
+        self._file.close()
+        self._wake_write.close()
+        self._wake_read.close()
 
     def _accept(self) -> None:
         with selectors.DefaultSelector() as selector, self._wake_read:

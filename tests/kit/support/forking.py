@@ -1,83 +1,48 @@
 """Servers that fork while their threads are at work: `python -m tests.kit.support.forking STRUCTURE FOLDER`.
 
 Each structure is used by threads, without a pause, while the main thread forks; each child uses it too and leaves as a
-program does that ends. A child that hangs is ended by SIGALRM. At the end it is used in the parent once more.
+program does that ends. A child that hangs is killed. At the end it is used in the parent once more.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import os
-import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from memory_watchdog_kit import (
-    Cleaned,
-    ContextTracker,
     EmbeddingStore,
     Level,
-    MappedArrays,
     MemoryManager,
     ModelHost,
     ModelSpec,
-    SemanticCache,
-    Statistics,
     StoreError,
-    save_array,
 )
-from memory_watchdog_kit.byte_store import ByteStore
+from memory_watchdog_kit.web.listener import MemoryListener
 
+from tests.kit.support.forkable import (
+    CHILD_SECONDS,
+    Server,
+    Shelf,
+    arrays,
+    byte_store,
+    exit_code,
+    manager,
+    semantic_cache,
+    tracker,
+    vectors,
+)
 from tests.kit.support.processes import children
-from tests.kit.support.queries import Words
-
-CHILD_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """`work` is what the threads repeat, `in_child` and `in_parent` raise where something is not as it should be."""
-
-    work: Callable[[int], object]
-    in_child: Callable[[], None]
-    in_parent: Callable[[], None]
-    forks: int = 6
-
-
-class Shelf:
-    """A component that takes its time to answer."""
-
-    name = "shelf"
-
-    def statistics(self) -> Statistics:
-        return Statistics(items=1)
-
-    def cleanup(self, level: Level, target_bytes: int | None) -> Cleaned:
-        return Cleaned(items_removed=1)
-
-
-def manager(_: Path) -> Server:
-    """In a child the report and a cleanup work, also where one runs in the parent; the thread can be started."""
-    memory = MemoryManager(0.01, aggressive_threshold_bytes=1)
-    memory.register(Shelf())
-    memory.start()
-
-    def in_child() -> None:
-        assert "memory-manager" not in [thread.name for thread in threading.enumerate()]
-        assert memory.report().components[0].error is None
-        assert memory.report().pid == os.getpid()
-        assert memory.cleanup("normal").components[0].cleaned == Cleaned(items_removed=1)
-        memory.start()
-        assert "memory-manager" in [thread.name for thread in threading.enumerate()]
-        memory.stop()
-
-    return Server(lambda _: memory.report(), in_child, memory.stop)
 
 
 def store(folder: Path) -> Server:
@@ -113,19 +78,6 @@ def store(folder: Path) -> Server:
     return Server(lambda n: embeddings.put(str(n % 1000), array) and embeddings.get(str(n % 1000)), in_child, in_parent)
 
 
-def arrays(folder: Path) -> Server:
-    """In a child they work as in the parent."""
-    mapped = MappedArrays()
-    save_array(folder / "array", np.arange(1000, dtype=np.float32))
-
-    def use(_: int = 0) -> None:
-        found = mapped.open(folder / "array")
-        assert found[999] == 999
-        assert mapped.statistics().items
-
-    return Server(use, use, use)
-
-
 def models(_: Path) -> Server:
     """In a child it has processes of its own; the parent's stay, and answer on."""
     before = _open_files()
@@ -148,71 +100,53 @@ def models(_: Path) -> Server:
         assert children() == []
 
     # Each child starts a forkserver, which takes half a second.
-    return Server(lambda _: host.embed("who", ["x"]), in_child, in_parent, forks=3)
+    return Server(lambda _: host.embed("who", ["x"]), in_child, in_parent, forks=2)
 
 
-def tracker(folder: Path) -> Server:
-    """In a child it is a copy that can be used, saved and loaded."""
-    tracked = ContextTracker()
-    file = folder / "context"
-
-    def use(number: int = 0) -> None:
-        tracked.track_file_read(f"/{number % 70}", "x" * 100, session_id=f"{number % 5}")
-        if number % 10 == 0:
-            tracked.save(file)
-
-    def check() -> None:
-        use()
-        assert tracked.load(file).refused is None
-        assert tracked.get_context()["files"]
-
-    return Server(use, check, check)
-
-
-def byte_store(_: Path) -> Server:
-    """In a child it is a copy; what is put into it there is not seen in the parent."""
-    kept = ByteStore(2**20)
-    kept.put("whose", b"parent")
-
-    def use(number: int) -> None:
-        kept.put(str(number), b"x" * (number % 500))
-        kept.get("whose")
+def listener(folder: Path) -> Server:
+    """In a child it does not listen, and can at another place; the parent's goes on at its own."""
+    memory = MemoryManager()
+    memory.register(Shelf())
+    endpoint = MemoryListener(memory, folder / "memory.sock").start()
 
     def in_child() -> None:
-        assert kept.get("whose") == b"parent"
-        kept.remove("whose")
-        for number in range(300):
-            kept.put(str(number), b"child" * 20)
-        assert kept.get("299") == b"child" * 20
-        sum(kept.cleanup(Level.AGGRESSIVE, None), Cleaned())
+        assert not _listening(), "whoever connects here is answered by nobody"
+        endpoint.stop()
+        with pytest.raises(OSError, match="listens"):
+            endpoint.start()
+        own = folder / f"{os.getpid()}.sock"
+        with MemoryListener(memory, own):
+            assert _ask(own)["process"]["pid"] == os.getpid()
+        assert not own.exists()
 
     def in_parent() -> None:
-        assert kept.get("whose") == b"parent"
-        found = [kept.get(str(number)) for number in range(3000)]
-        assert all(value is None or set(value) <= {ord("x")} for value in found)
+        assert _ask(folder / "memory.sock")["process"]["pid"] == os.getpid()
+        endpoint.stop()
+        assert list(folder.iterdir()) == []
 
-    return Server(use, in_child, in_parent)
+    return Server(lambda _: _ask(folder / "memory.sock"), in_child, in_parent)
 
 
-def semantic_cache(_: Path) -> Server:
-    """In a child it is a copy, searches included; what is added to it there is not seen in the parent."""
-    cache = SemanticCache(None, Words(), max_results=50, max_embeddings=60, similarity_threshold=0.7)
-    cache.add("whose is it", "class", "parent")
+def _ask(path: Path) -> dict[str, Any]:
+    """The statistics that are served at a Unix socket."""
+    connection = http.client.HTTPConnection("localhost", timeout=CHILD_SECONDS)
+    with contextlib.closing(connection), socket.socket(socket.AF_UNIX) as connection.sock:
+        connection.sock.connect(str(path))
+        connection.request("GET", "/memory")
+        answer = connection.getresponse()
+        content: dict[str, Any] = json.loads(answer.read())
+        assert answer.status == HTTPStatus.OK, content
+        return content
 
-    def use(number: int) -> None:
-        cache.get_similar("whose is this", "class")
-        cache.get_similar(f"what is {number % 70}", "class")
-        cache.add(f"what is {number % 70}", "class", number)
 
-    def check(whose: str) -> None:
-        cache.add("whose is it", "class", whose)
-        assert cache.get_similar("whose is it", "class") == cache.get_similar("is it whose", "class") == whose
-        for number in range(100):
-            use(number)
-        sum(cache.cleanup(Level.AGGRESSIVE, None), Cleaned())
-        assert len(cache) == 25
-
-    return Server(use, partial(check, "child"), partial(check, "parent"))
+def _listening() -> list[str]:
+    """The sockets of this process that take connections."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(link.name))) as one:
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                found.append(str(link))
+    return found
 
 
 def _open_files() -> set[str]:
@@ -223,7 +157,10 @@ def _open_files() -> set[str]:
     return links
 
 
-STRUCTURES = {build.__name__: build for build in (manager, store, arrays, models, tracker, byte_store, semantic_cache)}
+STRUCTURES: dict[str, Callable[[Path], Server]] = {
+    build.__name__: build
+    for build in (manager, arrays, tracker, byte_store, semantic_cache, vectors, store, models, listener)
+}
 
 
 def main(structure: str, folder: Path) -> None:
@@ -236,12 +173,11 @@ def main(structure: str, folder: Path) -> None:
         for _ in range(server.forks):
             pid = os.fork()
             if pid == 0:
-                signal.alarm(CHILD_SECONDS)
                 server.in_child()
                 sys.exit(0)
-            _, status = os.waitpid(pid, 0)
+            status = exit_code(pid)
             if status != 0:
-                sys.exit(f"a child ended with wait status {status}")
+                sys.exit(f"a child ended with {status}")
     finally:
         over.set()
     for thread in threads:
