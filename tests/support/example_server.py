@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -21,6 +21,7 @@ from mcp.types import TextContent
 
 REPOSITORY = Path(__file__).parents[2]
 SERVER = (sys.executable, "-m", "examples.mcp_server", "--embedder", "hashing")
+"""An `--embedder` among the options that follow wins."""
 
 FILES = {
     "shop/cart.py": '"""A cart."""\n\nclass Cart:\n    """What a customer wants to buy."""\n\n'
@@ -61,13 +62,15 @@ class Example:
 
 
 @contextlib.contextmanager
-def running_example(root: Path, folder: Path, *options: str) -> Iterator[Example]:
+def running_example(
+    root: Path, folder: Path, *options: str, environ: Mapping[str, str] | None = None
+) -> Iterator[Example]:
     """The server on a free port; killed at the end if it still runs."""
     log_file = folder / f"example.{len(list(folder.glob('example.*')))}"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [*SERVER, "--port", "0", "--root", str(root), *options],
-            stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY,
+            stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY, env={**os.environ, **(environ or {})},
         )  # fmt: skip
     output = cast(IO[bytes], process.stdout)
     try:
