@@ -57,7 +57,7 @@ test-long: packages $(READY)
 
 test-cgroup2: $(READY)
 	$(if $(CGROUP2_HERE)$(wildcard $(CGROUP2_VM)),,$(error no cgroup v2 to test on here and no $(CGROUP2_VM): set CGROUP2_VM))
-	@$(if $(CGROUP2_HERE),$(BIN)/python,"$(CGROUP2_VM)" --share "$(CURDIR)" --pip-install constraints.txt --timeout 1200 \
+	@$(if $(CGROUP2_HERE),$(BIN)/python,"$(CGROUP2_VM)" --share "$(CURDIR)" --pip-install constraints.txt --timeout 2400 \
 		--env PYTHONPATH="$(CURDIR)/watchdog" --env PYTHONDONTWRITEBYTECODE=1 -- python3) \
 		-m pytest -p no:cacheprovider $(CGROUP_TESTS)
 

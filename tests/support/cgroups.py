@@ -73,6 +73,14 @@ def mapped(path):
         block[at]
     kept.append(block)
 
+def pipes(count):
+    import fcntl
+    for _ in range(int(count)):  # a MiB of kernel memory each
+        ends = os.pipe()
+        fcntl.fcntl(ends[1], 1031, MIB)  # F_SETPIPE_SZ
+        os.write(ends[1], b"x" * MIB)
+        kept.append(ends)
+
 def die(count):
     def work():
         with open("/proc/self/oom_score_adj", "w") as score:
