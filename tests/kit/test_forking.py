@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -28,14 +30,20 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_a_server_that_forks_while_its_threads_work(structure: str, tmp_path: Path) -> None:
-    done = subprocess.run(
+    server = subprocess.Popen(
         [sys.executable, "-m", "tests.kit.support.forking", structure, str(tmp_path)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=100 * PATIENCE,
-        check=False,
+        start_new_session=True,
     )
-    assert (done.returncode, done.stdout.strip()) == (0, "as it should be"), done.stderr
+    try:
+        said, complained = server.communicate(timeout=100 * PATIENCE)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # a child that hangs, too
+        server.communicate()
+    assert (server.returncode, said.strip()) == (0, "as it should be"), complained
 
 
 def test_a_fork_waits_for_a_lock_that_another_thread_holds() -> None:
