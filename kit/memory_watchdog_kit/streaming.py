@@ -7,6 +7,7 @@ Leaves to others: what is done with a piece; nothing here keeps one.
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules", "venv", "build", "di
 """Folders that hold what was made from sources; those whose name begins with a dot are left out besides."""
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class NotAFileError(OSError):
@@ -91,8 +94,9 @@ def walk_files(
 
     With `suffixes` (".py", …) only those, with `max_bytes` none that is larger, with `hidden` also those whose name
     begins with a dot. Links are followed to files, never to folders, so that no loop is walked. What cannot be read is
-    told to `failed` and passed over: a tree that changes meanwhile is walked as it is found. Held at a time are the
-    names of one folder for each level of depth. Raises OSError where `root` itself cannot be listed.
+    told to `failed`, by default to the log, and passed over: a tree that changes meanwhile is walked as it is found.
+    Held at a time are the names of one folder for each level of depth. Raises OSError where `root` itself cannot be
+    listed.
     """
     pending = [_entries(Path(root))]
     while pending:
@@ -104,10 +108,13 @@ def walk_files(
                 try:
                     pending.append(_entries(Path(folder.path)))
                 except OSError as error:
-                    if failed is not None:
-                        failed(Unreadable(Path(folder.path), error.strerror or type(error).__name__))
+                    (failed or _log_unreadable)(Unreadable(Path(folder.path), error.strerror or type(error).__name__))
         elif _is_wanted(folder, suffixes, hidden=hidden, max_bytes=max_bytes):
             yield Path(folder.path)
+
+
+def _log_unreadable(folder: Unreadable) -> None:
+    _log.warning("left out of a walk: %s: %s", folder.path, folder.reason)
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -128,16 +128,23 @@ def test_links_lead_to_files_and_never_into_loops(tmp_path: Path) -> None:
     assert names(tmp_path) == ["link.py", "real/file.py"]
 
 
-def test_a_tree_that_changes_meanwhile_is_walked_as_it_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_default", [True, False])
+def test_a_tree_that_changes_meanwhile_is_walked_as_it_is_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, by_default: bool
+) -> None:
     tree(tmp_path, "a/1", "b/1", "c/1")
     told: list[Unreadable] = []
-    found = walk_files(tmp_path, failed=told.append)
+    found = walk_files(tmp_path) if by_default else walk_files(tmp_path, failed=told.append)
     assert next(found).name == "1"
     (tmp_path / "b/1").unlink()
     (tmp_path / "b").rmdir()
     (tmp_path / "b").write_text("no folder any more")
     assert [str(path.relative_to(tmp_path)) for path in found] == ["c/1"]
-    assert [(one.path.name, one.reason) for one in told] == [("b", "Not a directory")]
+    if by_default:
+        assert caplog.messages == [f"left out of a walk: {tmp_path}/b: Not a directory"]
+    else:
+        assert [(one.path.name, one.reason) for one in told] == [("b", "Not a directory")]
+        assert caplog.messages == []
     with pytest.raises(FileNotFoundError):
         list(walk_files(tmp_path / "none"))
 
