@@ -8,109 +8,109 @@ Leaves to others: what is protected. It is not re-entrant: neither side may be t
 from __future__ import annotations
 
 import threading
-import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from memory_watchdog_kit.forking import held_across_forks, renewed_in_child
 
 
 class SharedLock:
-    """`with lock.reading():` for readers, `with lock.writing():` for the one that changes something."""
+    """`with lock.reading():` for readers, `with lock.writing():` for the one that changes something.
 
-    __slots__ = ("__weakref__", "_across_forks", "_changed", "_readers", "_waiting_writers", "_writing")
+    `acquire` and `release` are for forks: they take the writing side and close the way in, so that no thread is
+    half-way through it.
+    """
+
+    __slots__ = ("__weakref__", "_changed", "_mutex", "_readers", "_waiting_writers", "_writing")
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
-        self._readers = 0
-        self._waiting_writers = 0
-        self._writing = False
-        self._across_forks = held_across_forks(_Whole(self))
+        self._renew()
+        held_across_forks(self)
         renewed_in_child(self._renew)
 
     def _renew(self) -> None:
-        """In a forked child: those who waited here are no longer."""
-        self._changed = threading.Condition(threading.Lock())
+        """Also in a forked child: those who waited here are no longer."""
+        self._mutex = threading.Lock()
+        self._changed = threading.Condition(self._mutex)
         self._readers = self._waiting_writers = 0
         self._writing = False
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """Hold it together with other readers."""
-        with self._changed:
+        return _Side(self._start_reading, self._stop_reading)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold it alone."""
+        return _Side(self._start_writing, self._stop_writing)
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take all of it, as `threading.Lock` has it; False when it was not free in time."""
+        seconds = (None if timeout < 0 else timeout) if blocking else 0.0
+        if not self._mutex.acquire(blocking, timeout):
+            return False
+        if self._wait_to_write(seconds):
+            return True
+        self._mutex.release()
+        return False
+
+    def release(self) -> None:
+        """Give it back."""
+        self._writing = False
+        self._changed.notify_all()
+        self._mutex.release()
+
+    def _start_reading(self) -> None:
+        with self._mutex:
             while self._writing or self._waiting_writers:
                 self._changed.wait()
             self._readers += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._readers -= 1
-                if not self._readers:
-                    self._changed.notify_all()
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold it alone."""
-        self.acquire()
-        try:
-            yield
-        finally:
-            self.release()
+    def _stop_reading(self) -> None:
+        with self._mutex:
+            self._readers -= 1
+            if not self._readers and self._waiting_writers:
+                self._changed.notify_all()
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the writing side, as `threading.Lock` has it; False when it was not free in time."""
-        seconds = (None if timeout < 0 else timeout) if blocking else 0.0
-        with self._changed:
-            self._waiting_writers += 1
-            taken = False
-            try:
-                taken = self._changed.wait_for(lambda: not (self._writing or self._readers), seconds)
-                self._writing = self._writing or taken
-            finally:
-                self._waiting_writers -= 1
-                if not taken:  # interrupted or too late: readers may have waited for this writer
-                    self._changed.notify_all()
-            return taken
+    def _start_writing(self) -> None:
+        with self._mutex:
+            self._wait_to_write(None)
 
-    def release(self) -> None:
-        """Give the writing side back."""
-        with self._changed:
+    def _stop_writing(self) -> None:
+        with self._mutex:
             self._writing = False
             self._changed.notify_all()
 
-    def hold(self, blocking: bool, timeout: float) -> bool:
-        """As `acquire`; afterwards nobody else is inside of any method here either, up to `let_go`."""
-        if not self.acquire(blocking, timeout):
-            return False
-        self._changed.acquire()  # held for microseconds
+    def _wait_to_write(self, seconds: float | None) -> bool:
+        """With the mutex held: become the writer, False if that took too long."""
+        if self._writing or self._readers:
+            self._waiting_writers += 1
+            free = False
+            try:
+                free = self._changed.wait_for(lambda: not (self._writing or self._readers), seconds)
+            finally:
+                self._waiting_writers -= 1
+                if not free:  # interrupted or too late: readers may have waited for this writer
+                    self._changed.notify_all()
+            if not free:
+                return False
+        self._writing = True
         return True
 
-    def let_go(self) -> None:
-        """The end of `hold`."""
-        self._writing = False
-        self._changed.notify_all()
-        self._changed.release()
 
+class _Side(AbstractContextManager[None]):
+    """One side, held within `with`. A context manager made of a generator would cost twice as much."""
 
-class _Whole:
-    """The lock as it is taken for a fork. The writing side alone would not do.
+    __slots__ = ("_start", "_stop")
 
-    Somebody who comes to find it taken holds the condition for that moment, and would hold it in the child for ever.
-    """
+    def __init__(self, start: Callable[[], None], stop: Callable[[], None]) -> None:
+        self._start = start
+        self._stop = stop
 
-    __slots__ = ("__weakref__", "_lock")
+    def __enter__(self) -> None:
+        self._start()
 
-    def __init__(self, lock: SharedLock) -> None:
-        self._lock = weakref.ref(lock)
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As `threading.Lock`; a lock that is gone is free."""
-        lock = self._lock()
-        return lock is None or lock.hold(blocking, timeout)
-
-    def release(self) -> None:
-        """As `threading.Lock`."""
-        lock = self._lock()
-        if lock is not None:
-            lock.let_go()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()

@@ -3,10 +3,10 @@
 Covers: `Int8Rows` (the extra `numkong`), `Float32Rows` (numpy alone), what both offer (`VectorRows`), `unit_vector`.
 Leaves to others: which row belongs to which key and group, locking, the choice of the best (`vectors`).
 
-int8: each vector is scaled so that its largest component becomes ±127 and rounded. The first pass over all rows
+int8: each vector is scaled so that its largest component becomes ±127, and rounded. The first pass over all rows
 multiplies rounded rows with the rounded query, exactly, in int32; the best few are then compared with the query in
-float32. The cosine that is told is that of the rounded row: it differs from the true one by at most ‖rounding‖ ≤ √d/254
-× the largest component of the unit vector: typically 0.0004, at d = 384.
+float32. The cosine that is told is that of the rounded row: it differs from the true one by at most the length of the
+rounding, which is √d / 254 × the largest component of the unit vector (0.015 at d = 384); measured, by 0.0004.
 
 numpy float16 would need half of float32's memory, but has no fast product: 90 times slower.
 """
@@ -175,12 +175,15 @@ def unit_vector(vector: npt.ArrayLike, dimensions: int) -> Floats:
 
 def _scaled(vector: npt.ArrayLike, dimensions: int) -> Floats:
     """The vector with a largest component of ±1: so nothing over- or underflows when it is squared."""
-    with np.errstate(over="ignore"):  # a float64 that is too large becomes infinite, and is refused below
-        values = np.asarray(vector, np.float32)
+    if isinstance(vector, np.ndarray) and vector.dtype == np.float32:
+        values = vector
+    else:
+        with np.errstate(over="ignore"):  # a float64 that is too large becomes infinite, and is refused below
+            values = np.asarray(vector, np.float32)
     if values.shape != (dimensions,):
         raise ValueError(f"a vector of shape ({dimensions},) is needed, not {values.shape}")
-    largest = np.abs(values).max()
-    if not 0 < largest < np.inf:  # also false for NaN
+    largest = abs(values.item(np.abs(values).argmax()))  # of a NaN too: it counts as the largest
+    if not 0 < largest < np.inf:
         raise ValueError("a vector must not be zero and must be finite")
     return np.asarray(values / largest, np.float32)
 

@@ -12,13 +12,14 @@ last row goes back to the system in steps of 256 rows.
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memory_watchdog_kit.columns import Column
 from memory_watchdog_kit.locks import SharedLock
-from memory_watchdog_kit.vector_rows import Float32Rows, Floats, Int8Rows, RowNumbers, VectorRows, has_numkong
+from memory_watchdog_kit.vector_rows import Float32Rows, Floats, Int8Rows, RowNumbers, Scores, VectorRows, has_numkong
 
 _STEP_ROWS = 256  # 100 KB at 384 dimensions: below 0.3 % of 100,000 rows
 _FIRST_BLOCK_ROWS = 1_024  # the first block is sorted whole: all its rows are the best so far
@@ -141,43 +142,40 @@ class VectorTable:
         found = zip(keys.tolist(), np.clip(cosines, -1, 1).tolist(), strict=True)
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:count]
 
-    def _candidates(self, query: tuple[npt.NDArray[np.generic], Floats], group: int, count: int) -> RowNumbers:
+    def _candidates(self, query: tuple[npt.NDArray[Any], Floats], group: int, count: int) -> RowNumbers:
         """The `count` rows of `group` with the best scores, in no order."""
-        limits = np.iinfo(self._groups.array.dtype)
-        best = np.empty(0, np.intp)
-        if not limits.min <= group <= limits.max:
-            return best
-        best_scores = np.empty(0, np.float64)
-        floor = -np.inf
-        start, block_rows = 0, _FIRST_BLOCK_ROWS
+        best, best_scores, floor = np.empty(0, np.intp), np.empty(0), -np.inf
+        start, stop = 0, _FIRST_BLOCK_ROWS
         while start < self._rows:
-            stop = min(start + block_rows, self._rows)
-            inside = self._groups.array[start:stop] == group
-            members = np.count_nonzero(inside)
-            if not members:
-                start, block_rows = stop, min(2 * block_rows, _BLOCK_ROWS)
-                continue  # numkong takes no empty array
-            if members * _GATHERED_SHARE < stop - start:
-                rows = np.flatnonzero(inside) + start
-                scores = self._vectors.scores(query, rows)
-                better = np.flatnonzero(scores > floor)
-                rows = rows[better]
-            else:
-                scores = self._vectors.scores(query, slice(start, stop))
-                if members < stop - start:
-                    scores[~inside] = -np.inf
-                better = np.flatnonzero(scores > floor)
-                rows = better + start
-            if rows.size:
-                best = np.concatenate((best, rows))
+            rows, scores = self._block(query, group, start, min(stop, self._rows))
+            better = np.flatnonzero(scores > floor)
+            if better.size:
+                best = np.concatenate((best, start + better if rows is None else rows[better]))
                 best_scores = np.concatenate((best_scores, scores[better]))
                 if len(best) > count:
                     kept = np.argpartition(best_scores, -count)[-count:]
                     best, best_scores = best[kept], best_scores[kept]
                 if len(best) == count:
                     floor = best_scores.min()
-            start, block_rows = stop, min(2 * block_rows, _BLOCK_ROWS)
+            start, stop = stop, stop + min(2 * (stop - start), _BLOCK_ROWS)
         return best
+
+    def _block(
+        self, query: tuple[npt.NDArray[Any], Floats], group: int, start: int, stop: int
+    ) -> tuple[RowNumbers | None, Scores]:
+        """The scores of some rows, -∞ for those of other groups; the row numbers where that is not all of them."""
+        limits = np.iinfo(self._groups.array.dtype)
+        if not limits.min <= group <= limits.max:
+            return None, np.empty(0)
+        inside = self._groups.array[start:stop] == group
+        members = np.count_nonzero(inside)
+        if members * _GATHERED_SHARE < stop - start:
+            rows = np.flatnonzero(inside) + start
+            return rows, self._vectors.scores(query, rows) if rows.size else np.empty(0)  # numkong takes no empty array
+        scores = self._vectors.scores(query, slice(start, stop))
+        if members < stop - start:
+            scores[~inside] = -np.inf
+        return None, scores
 
     def _place_of(self, key: int) -> int:
         """Where in the order `key` stands or would stand."""
