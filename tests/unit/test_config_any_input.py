@@ -64,7 +64,9 @@ def assert_only_config_errors(text: str, directory: Path) -> None:
     if failure is not None:
         lines = str(failure).splitlines()
         assert len(lines) == len(failure.mistakes) > 0
-        assert not [line for line in lines if re.search(r"pydantic|Input should|UNREAD", line)], lines
+        # without what was found: hypothesis likes to try the words that stand here
+        ours = [re.sub(r"'.*'", "", line) for line in lines]
+        assert not [line for line in ours if re.search(r"pydantic|Input should|UNREAD", line)], lines
 
 
 @given(settings=st.dictionaries(st.sampled_from(KEYS), VALUES), levels=st.lists(VALUES, max_size=3), junk=VALUES)
