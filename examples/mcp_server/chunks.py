@@ -10,9 +10,14 @@ the code itself: a function, a method, or 60 lines of something that is not Pyth
 from __future__ import annotations
 
 import ast
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+_PARSING = threading.Lock()
+"""One source at a time: until 3.12 the parser counts its depth for all threads together, and raises SystemError when
+they mix (python/cpython issue 106905)."""
 
 
 class Detail(StrEnum):
@@ -47,7 +52,8 @@ def python_chunks(source: str) -> list[Chunk]:
     a thousand deep.
     """
     source = source.replace("\r\n", "\n").replace("\r", "\n")
-    tree = ast.parse(source)
+    with _PARSING:
+        tree = ast.parse(source)
     # not splitlines(): the parser does not count form feeds, and the standard library has them
     lines = source.split("\n")
     whole = _chunk(Detail.FILE, "", 1, len(lines), lines)
