@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -69,9 +70,6 @@ _EVENTS: dict[str, type[Any]] = {
     "reloaded": Reloaded,
 }
 _KINDS = {kind: name for name, kind in _EVENTS.items()}
-_ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(kind) for name, kind in _EVENTS.items()}
-_DECISION: TypeAdapter[Decision | None] = TypeAdapter(Decision | None)
-_CHECKPOINT: TypeAdapter[Checkpoint] = TypeAdapter(Checkpoint)
 
 E = TypeVar("E")
 
@@ -87,11 +85,28 @@ class _Written(Generic[E]):
     decision: Decision | None
 
 
-_STEPS: dict[bytes, TypeAdapter[Any]] = {
-    name.encode(): TypeAdapter(_Written[kind])  # type: ignore[valid-type]
-    for name, kind in _EVENTS.items()
-}
 _KIND = re.compile(rb'"kind": ?"([a-z_]{1,20})"')
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapters:
+    """What turns values into JSON and back."""
+
+    events: dict[str, TypeAdapter[Any]]
+    steps: dict[bytes, TypeAdapter[Any]]
+    decision: TypeAdapter[Decision | None]
+    checkpoint: TypeAdapter[Checkpoint]
+
+
+@cache
+def _adapters() -> _Adapters:
+    """Made when first needed: they take 6 MiB, which a watchdog that records nothing does not have to spare."""
+    return _Adapters(
+        {name: TypeAdapter(kind) for name, kind in _EVENTS.items()},
+        {name.encode(): TypeAdapter(_Written[kind]) for name, kind in _EVENTS.items()},  # type: ignore[valid-type]
+        TypeAdapter(Decision | None),
+        TypeAdapter(Checkpoint),
+    )
 
 
 class NoLine(ValueError):
@@ -102,12 +117,15 @@ def encode(line: Line) -> bytes:
     """The line, with its newline."""
     match line:
         case Checkpoint():
-            return b'{"checkpoint":%b}\n' % _CHECKPOINT.dump_json(line)
+            return b'{"checkpoint":%b}\n' % _adapters().checkpoint.dump_json(line)
         case Gap():
             return b'{"gap":%d}\n' % line.lost
         case Step():
             name = _KINDS[type(line.event)]
-            event, decision = _ADAPTERS[name].dump_json(line.event), _DECISION.dump_json(line.decision)
+            event, decision = (
+                _adapters().events[name].dump_json(line.event),
+                _adapters().decision.dump_json(line.decision),
+            )
             head = json.dumps({"kind": name, "target": line.target, "now": line.now})[:-1].encode()
             return b'%b,"event":%b,"decision":%b}\n' % (head, event, decision)
 
@@ -116,9 +134,9 @@ def decode(text: bytes) -> Line:
     """The line that was written. Raises NoLine."""
     try:
         kind = _KIND.search(text, 0, 40)
-        if kind is not None and kind[1] in _STEPS:
+        if kind is not None and kind[1] in _adapters().steps:
             # strict: JSON's numbers, strings and enums mean one thing each, and a union takes the member that fits
-            step = _STEPS[kind[1]].validate_json(text, strict=True)
+            step = _adapters().steps[kind[1]].validate_json(text, strict=True)
             return Step(step.target, step.now, step.event, step.decision)
         found = json.loads(text)
         if isinstance(found, dict) and "checkpoint" in found:
@@ -137,4 +155,4 @@ def _checkpoint(found: Any) -> Checkpoint:
     version = found.get("version") if isinstance(found, dict) else None
     if version != VERSION:
         raise NoLine(f"a recording of version {version!r}; this program reads {VERSION}")
-    return _CHECKPOINT.validate_json(json.dumps(found))
+    return _adapters().checkpoint.validate_json(json.dumps(found))
