@@ -100,7 +100,7 @@ class _Adapters:
 
 @cache
 def _adapters() -> _Adapters:
-    """Made when first needed: they take 6 MiB, which a watchdog that records nothing does not have to spare."""
+    """Made when first needed: they take 3 MiB, which a watchdog that records nothing need not have."""
     return _Adapters(
         {name: TypeAdapter(kind) for name, kind in _EVENTS.items()},
         {name.encode(): TypeAdapter(_Written[kind]) for name, kind in _EVENTS.items()},  # type: ignore[valid-type]
