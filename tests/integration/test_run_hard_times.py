@@ -23,6 +23,7 @@ from memory_watchdog.config import Config
 from memory_watchdog.observation import Reason, Unavailable
 from memory_watchdog.supervisor import Supervisor
 
+from tests.support.answers import Server
 from tests.support.target import free_port, running_target
 from tests.support.wait import eventually
 from tests.support.watchdog import ENVIRONMENT, PROGRAM, command, config, fetch, running_watchdog, written
@@ -143,7 +144,7 @@ def reporting(wavering: float, answer_seconds: float = 0.0) -> Iterator[str]:
             """Say nothing."""
 
     hanging = threading.Event()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -263,6 +264,18 @@ def test_a_token_is_rotated_while_it_is_asked(name: str, manager: MemoryManager,
         assert client.get("/memory").status_code == 200
         token.write_text("three")
         assert ask("three") == 200
+
+
+def test_a_refusal_is_seen_by_a_client_that_sends_its_body_later(served: Served) -> None:
+    """Closed with the body unread, the connection would be reset, and the answer thrown away unseen."""
+    body = json.dumps(NORMAL).encode()
+    for path, wanted in ((b"/memory/cleanup", 403), (b"/memory/nothing", 404)):
+        with served.connect() as connection:
+            connection.sendall(b"POST %s HTTP/1.1\r\nHost: evil\r\nContent-Length: %d\r\n\r\n" % (path, len(body)))
+            time.sleep(0.1)
+            connection.sendall(body)
+            time.sleep(0.1)
+            assert status_of(connection.recv(65536)) == wanted
 
 
 @pytest.mark.parametrize("name", WAYS)

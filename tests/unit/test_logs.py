@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,15 +17,6 @@ from memory_watchdog.logs import RepeatLimiter
 from memory_watchdog.observation import Reason
 
 HOSTILE = 'a "b" \\ = \n{"x": 1}\r\x1b[31m\x00\u2028\ud800ü'
-
-
-@pytest.fixture(autouse=True)
-def own_configuration() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
 
 
 def logfmt(line: str) -> dict[str, str]:

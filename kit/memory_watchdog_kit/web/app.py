@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from memory_watchdog_kit.web.asgi import Receive, Scope, Send, answer_to, send_answer
+from memory_watchdog_kit.web.asgi import Receive, Scope, Send, answer_to, discard_body, send_answer
 from memory_watchdog_kit.web.endpoints import Endpoints, Manager, Route
 
 
@@ -39,7 +39,11 @@ class MemoryApp:
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
             route = self._endpoints.route(scope["method"], _path_in(scope))
-            answer = await answer_to(self._endpoints, route, scope, receive) if isinstance(route, Route) else route
+            if isinstance(route, Route):
+                answer = await answer_to(self._endpoints, route, scope, receive)
+            else:
+                answer = route
+                await discard_body(scope, receive)
             await send_answer(answer, send)
 
 

@@ -7,6 +7,7 @@ Leaves to others: the checks and their order (`endpoints`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -26,11 +27,14 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
+_REFUSED_BODY_SECONDS = 1.0  # a small body is on its way already: clients send it right after the head
+
 
 async def answer_to(endpoints: Endpoints, route: Route, scope: Scope, receive: Receive) -> Answer:
-    """The answer to one request for `route`. Nothing of it is read that need not be."""
+    """The answer to one request for `route`. Nothing of it is parsed that need not be."""
     refusal = endpoints.why_not(route, caller_of(scope), _announced_bytes(scope))
     if refusal is not None:
+        await discard_body(scope, receive)
         return refusal
     body = b""
     if route is Route.CLEANUP:
@@ -43,6 +47,20 @@ async def answer_to(endpoints: Endpoints, route: Route, scope: Scope, receive: R
             return TOO_LARGE
         body = whole
     return await endpoints.run(route, body)
+
+
+async def discard_body(scope: Scope, receive: Receive) -> None:
+    """Let the small body of a refused request arrive before the connection ends.
+
+    Closing with bytes unread resets the connection, and the client might never see why it was refused. One that waits
+    for leave to send, or announces more than is ever taken, is not waited for.
+    """
+    waits = any(name.lower() == b"expect" for name, _ in scope["headers"])
+    if waits or _announced_bytes(scope) > MAX_BODY_BYTES:
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REFUSED_BODY_SECONDS):
+            await _body(receive)
 
 
 def caller_of(scope: Scope) -> Caller:
