@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -107,6 +108,18 @@ def test_an_announced_body_that_is_too_large_is_refused_at_once(program: Program
     status, detail = answered(program, f"Content-Length: {length}\r\n")
     assert (status, "64 KiB" in detail) == (413, True) or (status == 400 and length == 10**30)
     assert program.reloads == 0
+
+
+def test_a_refusal_is_seen_by_a_client_that_sends_its_body_later(program: Program) -> None:
+    program.allows = False
+    with socket.create_connection(("127.0.0.1", program.port), timeout=20) as connection:
+        connection.sendall(
+            f"POST /-/reload HTTP/1.1\r\nHost: 127.0.0.1:{program.port}\r\nContent-Length: 2\r\n\r\n".encode()
+        )
+        for piece in (b"{", b"}"):
+            time.sleep(0.1)
+            connection.sendall(piece)  # after a reset it fails
+        assert connection.recv(65536).startswith(b"HTTP/1.1 403 ")
 
 
 def test_a_body_without_a_length_is_counted(program: Program) -> None:

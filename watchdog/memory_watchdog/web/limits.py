@@ -9,6 +9,8 @@ then refused took 1.5 GB.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 
 from fastapi import status
@@ -21,11 +23,12 @@ MAX_BODY_BYTES = 64 * 1024
 """Our bodies are a level, a reason of 200 characters, a number: a kilobyte. The rest is room for what will come."""
 
 _READ = ("GET", "HEAD")
+_REFUSED_BODY_SECONDS = 1.0  # a small body is on its way already: clients send it right after the head
 
 
 class Limits:
     """Pure ASGI. 403 for whoever may not change anything, 413 for a body that is too large; both close the connection,
-    so that what is still on its way is never read."""
+    so that what is still on its way is read for a second at most."""
 
     def __init__(self, app: ASGIApp, allows_loopback: Callable[[], bool]) -> None:
         self._app = app
@@ -38,6 +41,7 @@ class Limits:
             return
         problem = why_scope_refused(scope, allow_loopback=self._allows_loopback())
         if problem is not None:
+            await _discard_body(scope, receive)
             await _refusal(status.HTTP_403_FORBIDDEN, problem)(scope, receive, send)
             return
         messages = None if _announced_bytes(scope) > MAX_BODY_BYTES else await _whole(receive)
@@ -58,6 +62,16 @@ def _announced_bytes(scope: Scope) -> int:
     return max(
         (int(value) for name, value in scope["headers"] if name == b"content-length" and value.isdigit()), default=0
     )
+
+
+async def _discard_body(scope: Scope, receive: Receive) -> None:
+    """Let the small body of a refused request arrive: closing with it unread resets the connection, and the client
+    might never see why. One that waits for leave to send, or announces more than is ever taken, is not waited for."""
+    if any(name == b"expect" for name, _ in scope["headers"]) or _announced_bytes(scope) > MAX_BODY_BYTES:
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REFUSED_BODY_SECONDS):
+            await _whole(receive)
 
 
 async def _whole(receive: Receive) -> list[Message] | None:
