@@ -34,6 +34,7 @@ def test_who_still_looks_at_it_keeps_what_was_there(rows: int) -> None:
     column.array[:] = 7
     seen = column.array[:5]
     column.resize(rows)
+    assert column.array[: min(rows, 1_000)].tolist() == [7] * min(rows, 1_000)
     column.array[:] = 8
     assert seen.tolist() == [7] * 5
     assert column.array.tolist() == [8] * rows
