@@ -31,7 +31,6 @@ from memory_watchdog_kit.slots import (
     Sliceable,
     Whole,
     cut_at_once,
-    origin_of,
     place_at,
     slots_in,
 )
@@ -124,12 +123,19 @@ class Segments:
         self.dead_bytes -= slot_bytes
         return place_at(origin, len(value))
 
-    def replace(self, place: int, value: bytes) -> int:
-        """Write a value over another whose slot is of its size, and tell its place."""
-        origin = origin_of(place)
-        begin = origin & OFFSET_MASK
-        self._segments[place >> NUMBER_SHIFT].memory[begin : begin + len(value)] = value
-        return place_at(origin, len(value))
+    def takes_over(self, place: int, slot_bytes: int) -> bool:
+        """Whether another key may have the slot at this place for a value of such a slot."""
+        segment = self._segments[place >> NUMBER_SHIFT]
+        return segment.slot_bytes == slot_bytes and segment is not self._emptying
+
+    def replace(self, place: int, value: bytes, key: str | bytes) -> int:
+        """Write a value over another whose slot is of its size, now that key's, and tell its place."""
+        begin = place >> BEGIN_SHIFT & OFFSET_MASK
+        segment = self._segments[place >> NUMBER_SHIFT]
+        size = len(value)
+        segment.memory[begin : begin + size] = value
+        segment.keys[begin // segment.slot_bytes] = key
+        return place_at(segment.base | begin << BEGIN_SHIFT | begin, size)
 
     def read(self, place: int) -> bytes:
         """A copy of the value."""

@@ -81,12 +81,6 @@ def cut_at_once(segment_bytes: int, slot_bytes: int) -> int:
     return max(1, mmap.PAGESIZE // slot_bytes, (segment_bytes >> 6) // slot_bytes)
 
 
-def origin_of(place: int) -> int:
-    """The place of an empty value in the same slot: what a free slot is kept as."""
-    begin = place >> BEGIN_SHIFT & OFFSET_MASK
-    return (place >> BEGIN_SHIFT << BEGIN_SHIFT) | begin
-
-
 def place_at(origin: int, size: int) -> int:
     """The place of a value of that size at an origin. One that has a map of its own is all of it, whatever its end."""
     return origin + size if size <= LARGEST_SLOT_BYTES else origin

@@ -225,6 +225,25 @@ def test_a_value_that_is_no_bytes_raises_and_leaves_the_store_sound(replacing: b
     assert store.held_bytes < 600 * 600
 
 
+def test_at_the_bound_by_number_a_value_takes_the_place_of_the_oldest() -> None:
+    evicted: list[str | bytes] = []
+    store = ByteStore(1_000_000, 100, evicted=evicted.append)
+    for number in range(100):
+        store.put(f"key {number:04d}", bytes([number]) * 200)
+    held = store.held_bytes
+    store.get("key 0000")
+    for number in range(100, 150):
+        assert store.put(f"key {number:04d}", bytes([number]) * 200)
+    assert evicted == [f"key {number:04d}" for number in range(1, 51)]
+    assert (store.held_bytes, store.statistics().evictions, len(store)) == (held, 50, 100)
+    assert store.get("key 0000") == bytes(200)
+    assert all(store.get(f"key {number:04d}") == bytes([number]) * 200 for number in range(51, 150))
+    with pytest.raises(TypeError):
+        store.put("another", "y" * 200)  # type: ignore[arg-type]
+    assert len(store) == 100
+    assert store.get("key 0051") == bytes([51]) * 200
+
+
 def test_no_memory_to_map_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     store = ByteStore(MIB)
     assert store.put("a", b"x" * 100)
