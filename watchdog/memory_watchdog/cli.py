@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from memory_watchdog import __version__
 from memory_watchdog.config import Config, ConfigError, NoConfigError, WebConfig, load
+from memory_watchdog.lean import import_without_terminals
 from memory_watchdog.options import OPTIONS
 from memory_watchdog.outside_text import one_line
 from memory_watchdog.quantities import parse_duration
@@ -176,6 +177,7 @@ def _run(parsed: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(EXIT_OK))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    import_without_terminals()
     from memory_watchdog.run import run  # noqa: PLC0415 - half a second of imports that `check` does not need
     from memory_watchdog.supervisor import StartError  # noqa: PLC0415
 
