@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_watchdog.observation import Limit, LimitSource, Measure
 from memory_watchdog.policy.efficacy import Basis
-from memory_watchdog.policy.forecast import REACH, WARM_UP_SECONDS, Forecast, slope, steady_growth
+from memory_watchdog.policy.forecast import WARM_UP_SECONDS, Forecast
 from memory_watchdog.policy.foresight import Foresight
+from memory_watchdog.policy.slopes import REACH, growth_of_suffix, no_higher_than, slope, steady_growth
 
 from benchmarks.forecast import SETTINGS, ours
 from benchmarks.traces import LIMIT_BYTES, harmless, leaks
@@ -134,6 +137,45 @@ def test_whatever_comes_it_is_a_number_within_reach_or_nothing(seen: list[tuple[
         assert seconds == again.time_to_limit_seconds(limit)
         assert seconds is None or 0 <= seconds <= REACH * 1e6
         assert growth is None or math.isfinite(growth)
+
+
+def walk(seed: int) -> Iterator[tuple[float, int]]:
+    """Growth of changing steepness with noise and falls, looked at every 1, 4 or 15 s."""
+    pick = random.Random(seed)
+    every, at, used = pick.choice([1.0, 4.0, 15.0]), 0.0, 200.0
+    for _ in range(6):
+        slope_now, noise, teeth = pick.choice([0.0, 0.02, 0.3, 2.0]), pick.choice([0.0, 0.5, 5.0]), pick.random() < 0.3
+        for _ in range(pick.randrange(20, 200)):
+            at += every
+            used = max(50.0, used + slope_now * every - (teeth and pick.random() < 0.05) * 60)
+            yield at, int((used + pick.gauss(0, noise)) * MIB)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([30.0, 180.0, 3600.0]))
+def test_when_it_is_asked_and_how_changes_no_answer(seed: int, within_seconds: float) -> None:
+    limit = 1000 * MIB
+    often, seldom = Forecast(), Forecast()
+    for number, (at, used) in enumerate(walk(seed)):
+        often.fold(used, at, limit)
+        seldom.fold(used, at, limit)
+        near = often.is_near(limit, within_seconds)
+        seconds = often.time_to_limit_seconds(limit)
+        assert near == (seconds is not None and seconds < within_seconds)
+        if number % 97 == 0:
+            assert seldom.time_to_limit_seconds(limit) == seconds
+            assert seldom.growth_bytes_per_second == often.growth_bytes_per_second
+
+
+@given(st.integers(0, 2**32))
+def test_no_line_is_above_its_bound(seed: int) -> None:
+    pick = random.Random(seed)
+    rise, noise = pick.choice([0.1, 1.0, 20.0]), pick.choice([0.0, 1.0, 30.0])
+    points = [(4.0 * n, int((100 + rise * 4 * n + pick.gauss(0, noise)) * MIB)) for n in range(pick.randrange(8, 33))]
+    growth, later = growth_of_suffix(points), points[-1][0] + 500
+    if growth is not None:
+        reached = growth.line_bytes + growth.bytes_per_second * (later - growth.at)
+        assert reached <= no_higher_than(points, later) * (1 + 1e-9)
 
 
 def test_steady_growth_wants_both_halves_to_agree() -> None:

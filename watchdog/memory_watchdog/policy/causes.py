@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from memory_watchdog.observation import Measure, Observation, ProcessMemory, ServerReport
-from memory_watchdog.policy.forecast import slope
+from memory_watchdog.policy.slopes import slope
 from memory_watchdog.quantities import format_bytes
 
 SPACING_SECONDS = 1.0

@@ -72,5 +72,4 @@ class Foresight:
         within, above = settings.forecast_within_seconds, settings.forecast_above.of(limit_bytes)
         if within is None or above is None or used < above:
             return False
-        seconds = self.forecast.time_to_limit_seconds(limit_bytes)
-        return seconds is not None and seconds < within
+        return self.forecast.is_near(limit_bytes, within)
