@@ -59,6 +59,7 @@ def counters() -> Counters:
     counted = Counters()
     counted.know(LEVELS, LEVELS, statistics=True)
     counted.cleanups["normal", Trigger.THRESHOLD] += 3
+    counted.kernel_events["usage"] += 2
     counted.last_cleanup_wall["normal"] = 1.7e9
     for seconds, request_id in ((0.2, "first"), (0.2, "second"), (3.0, "third"), (500.0, "slow")):
         counted.durations["normal"].observe(seconds, request_id, 1.7e9)
@@ -108,6 +109,7 @@ def full(name: str = "server") -> Snapshot:
         statistics=report(CACHE),
         peak_bytes=460,
         trough_bytes=300,
+        kernel_events={"usage": True, "machine_pressure": False},
         tick_duration_seconds=0.001,
         counters=counters(),
     )

@@ -75,6 +75,7 @@ class Counters:
     suppressed: Counter[str] = field(default_factory=Counter)
     stats_failures: Counter[str] = field(default_factory=Counter)
     source_failures: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kernel_events: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
     ticks_late: int = 0
     durations: dict[str, Histogram] = field(default_factory=dict)
@@ -125,6 +126,7 @@ class Counters:
             suppressed=self.suppressed.copy(),
             stats_failures=self.stats_failures.copy(),
             source_failures=self.source_failures.copy(),
+            kernel_events=self.kernel_events.copy(),
             durations={level: histogram.copy() for level, histogram in self.durations.items()},
             last_cleanup_wall=dict(self.last_cleanup_wall),
         )

@@ -100,6 +100,7 @@ class Snapshot:
     tick_duration_seconds: float | None
     counters: Counters
     preset: str | None = None
+    kernel_events: Mapping[str, bool] = field(default_factory=dict)
 
 
 class TargetLedger:
@@ -123,6 +124,7 @@ class TargetLedger:
         self._trough_bytes: int | None = None
         self._tick_duration_seconds: float | None = None
         self._settling = False
+        self._kernel_events: Mapping[str, bool] = {}
         self._listener: Callable[[Happening], None] | None = None
 
     def tell(self, listener: Callable[[Happening], None]) -> None:
@@ -247,6 +249,18 @@ class TargetLedger:
         with self._lock:
             self.counters.source_failures[source, reason] += 1
 
+    def kernel_event(self, source: str) -> None:
+        """The kernel told of something."""
+        with self._lock:
+            self.counters.kernel_events[source] += 1
+
+    def kernel_events(self, armed: Mapping[str, bool]) -> None:
+        """Which sources of kernel events are armed now, of those that there are."""
+        with self._lock:
+            self._kernel_events = armed
+            for source in armed:
+                self.counters.kernel_events[source] += 0
+
     def restarted(self) -> None:
         """The target is another process than before."""
         with self._lock:
@@ -275,6 +289,7 @@ class TargetLedger:
                 tick_duration_seconds=self._tick_duration_seconds,
                 counters=self.counters.copy(),
                 preset=self._preset,
+                kernel_events=self._kernel_events,
             )
 
     def samples(self) -> tuple[Sample, ...]:

@@ -146,6 +146,11 @@ def _on_one_line(logger: object, method: str, line: EventDict) -> EventDict:  # 
     return line
 
 
+def shows_debug() -> bool:
+    """Does a line of level `debug` go out? To ask costs 1 µs, to write one that does not 40, at every tick."""
+    return structlog.get_config()["wrapper_class"] is structlog.make_filtering_bound_logger(logging.DEBUG)
+
+
 def get(**values: object) -> FilteringBoundLogger:
     """A logger whose lines carry `values`."""
     logger: FilteringBoundLogger = structlog.get_logger(**values)

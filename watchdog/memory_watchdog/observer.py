@@ -35,6 +35,7 @@ from memory_watchdog.reporting import Reporter
 from memory_watchdog.sources.cgroup_view import CgroupLook, CgroupView
 from memory_watchdog.sources.limit import limit_of
 from memory_watchdog.sources.process import measured
+from memory_watchdog.sources.triggers import MachinePressure, Triggers
 from memory_watchdog.sources.view import ProcessView, Seen
 
 DETAILS_SECONDS = 5.0
@@ -92,6 +93,7 @@ class Observer:
         clock: Clock,
         claims: dict[ProcessIdentity, str],
         wake: Callable[[], None],
+        machine_pressure: MachinePressure,
     ) -> None:
         self.compared = Measure.AUTO
         self.limit: Limit | Unavailable = Unavailable(Reason.PENDING)
@@ -108,6 +110,8 @@ class Observer:
         self._asking: set[asyncio.Task[None]] = set()
         self._view = ProcessView(finder_of(target))
         self._cgroup = CgroupView()
+        self._look: CgroupLook | None = None
+        self._triggers = Triggers(machine_pressure, wake, ledger.kernel_event)
         self._statistics = self._new_poller()
         self._statistics_task: asyncio.Task[None] | None = None
 
@@ -137,6 +141,7 @@ class Observer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._view.close()
+        self._triggers.close()
         self._cgroup.close()
         self._release()
 
@@ -149,6 +154,7 @@ class Observer:
             seen = Seen(pending, pending)
         seen = self._claimed(seen)
         cgroup = await self._cgroup.read(seen.identity, now, wants_limit=self._target.limit == "auto")
+        self._look = cgroup
         measure = choose_measure(self._target, seen.identity, cgroup, self.compared)
         if measure is not self.compared:
             self._reporter.measure_chosen(measure, asked=self._target.measure)
@@ -177,6 +183,23 @@ class Observer:
             server_answered_at=None if self._client is None else self._client.last_answered_at,
             cgroup=self._counted(cgroup, seen.identity),
         )
+
+    def arm(self, seen: Observation, thresholds: Thresholds) -> None:
+        """Let kernel events bring the next look forward. `thresholds` are those that `seen` led to."""
+        cgroup = self._look
+        if cgroup is None or self.compared is Measure.REPORTED:
+            return  # the server's own word comes when it is asked
+        usage = cgroup.memory.usage_bytes
+        crossing = None
+        if isinstance(usage, int) and isinstance(seen.used, int):
+            ahead = thresholds.next_enter(seen.used)
+            if ahead is None and isinstance(seen.limit, Limit):
+                ahead = seen.limit.bytes
+            if ahead is not None and ahead > seen.used:
+                crossing = usage + ahead - seen.used, ahead - seen.used
+        floor = self._target.min_interval
+        if self._triggers.arm(cgroup.folder, is_v1=cgroup.is_v1, crossing=crossing, min_interval=floor):
+            self._reporter.kernel_events(self._triggers.standing)
 
     async def statistics_values(self, names: Collection[str]) -> Mapping[str, Scalar]:
         """What a cleanup is filled in with; read now where one of `names` is not known yet."""

@@ -6,7 +6,7 @@ Leaves to others: reading (`sources`), going on looking (`watcher`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +33,13 @@ from memory_watchdog.outside_text import one_line
 from memory_watchdog.parts import cleanup_requests, finder_of, ladder_settings, statistics_source
 from memory_watchdog.policy.thresholds import resolve
 from memory_watchdog.quantities import format_bytes, format_seconds
+from memory_watchdog.sources.cgroup import NO_LIMIT
 from memory_watchdog.sources.cgroup_view import CgroupLook, CgroupView
 from memory_watchdog.sources.discovery import Finder
 from memory_watchdog.sources.limit import limit_of
 from memory_watchdog.sources.process import measured
 from memory_watchdog.sources.stats import StatisticsReading
+from memory_watchdog.sources.triggers import MachinePressure, Source, Triggers
 from memory_watchdog.sources.view import ProcessView
 
 PLAIN_WIDTH = 300
@@ -67,6 +69,7 @@ class Look:
     limit: Limit | Unavailable
     proportional: Reading
     statistics: StatisticsReading | None
+    kernel_events: Mapping[Source, Unavailable | None]
 
 
 async def probe(config: Config) -> bool:
@@ -102,12 +105,22 @@ async def _look(target: TargetConfig) -> Look:
         limit = limit_of(target.limit, cgroup.limit)
         source = statistics_source(target, client)
         statistics = None if source is None else await source.read(clock.boottime)
-        return Look(finder, seen.identity, seen.memory, cgroup, limit, pss, statistics)
+        return Look(finder, seen.identity, seen.memory, cgroup, limit, pss, statistics, _kernel_events(cgroup))
     finally:
         view.close()
         cgroups.close()
         if client is not None:
             await client.aclose()
+
+
+def _kernel_events(cgroup: CgroupLook) -> Mapping[Source, Unavailable | None]:
+    """Which could be had: armed for a moment, at a usage that is never reached."""
+    triggers = Triggers(MachinePressure(), lambda: None, lambda _: None)
+    try:
+        triggers.arm(cgroup.folder, is_v1=cgroup.is_v1, crossing=(NO_LIMIT, 1), min_interval=0.0)
+        return dict(triggers.standing)
+    finally:
+        triggers.close()
 
 
 def _measure(target: TargetConfig, look: Look) -> Measure:
@@ -135,6 +148,7 @@ def _rows(target: TargetConfig, look: Look) -> Iterator[Row]:
         yield from _memory_rows(look.memory, look.proportional)
     if isinstance(look.identity, ProcessIdentity):
         yield from _cgroup_rows(look.cgroup)
+        yield from _event_rows(look.kernel_events)
     yield _limit_row(target, look)
     yield from _used_rows(target, look)
     yield from _statistics_rows(look.statistics, mapped=target.stats is not None and target.stats.map is not None)
@@ -205,6 +219,23 @@ def _cgroup_rows(cgroup: CgroupLook) -> Iterator[Row]:
     for what, reading in times.items():
         text = format_seconds(reading / 1_000_000) if isinstance(reading, int) else f"unknown: {reading}"
         yield Row(what, text, "memory.pressure")
+
+
+_EVENT_FILES = {
+    Source.USAGE: "cgroup.event_control",
+    Source.EVENTS: "memory.events",
+    Source.PRESSURE: "memory.pressure",
+    Source.MACHINE_PRESSURE: "/proc/pressure/memory",
+}
+
+
+def _event_rows(standing: Mapping[Source, Unavailable | None]) -> Iterator[Row]:
+    for source, why in standing.items():
+        text = "brings a look forward" if why is None else f"not to be had: {why}"
+        advice = ""
+        if why is not None and why.reason is Reason.PERMISSION and source is not Source.MACHINE_PRESSURE:
+            advice = "make the cgroup writable for the watchdog; without it the looks come at their interval"
+        yield Row(f"kernel events: {source}", text, _EVENT_FILES[source], advice)
 
 
 def _cgroup_advice(cgroup: CgroupLook) -> str:

@@ -5,8 +5,11 @@ Leaves to others: what happens (`watcher`, `policy`), the form of a line (`logs`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from structlog.typing import FilteringBoundLogger
 
+from memory_watchdog import logs
 from memory_watchdog.clock import Clock
 from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
@@ -31,6 +34,7 @@ from memory_watchdog.policy.events import (
     VerdictKind,
 )
 from memory_watchdog.quantities import format_bytes, format_seconds
+from memory_watchdog.sources.triggers import Source
 
 
 class Reporter:
@@ -86,6 +90,14 @@ class Reporter:
         if compared:
             self.log.warning("the cgroup cannot be read", reason=why.reason, detail=why.detail, source="cgroup")
 
+    def kernel_events(self, standing: Mapping[Source, Unavailable | None]) -> None:
+        """Which kernel events bring a look forward from now on, and which cannot be had."""
+        self._ledger.kernel_events({str(source): why is None for source, why in standing.items()})
+        refused = {str(source): str(why) for source, why in standing.items() if why is not None}
+        if standing:
+            armed = ",".join(source for source, why in standing.items() if why is None)
+            self.log.info("kernel events", armed=armed or "none", change=True, **refused)
+
     def statistics_failed(self, why: Unavailable) -> None:
         """The server's statistics could not be read; busy is not down."""
         self.log.warning("the statistics cannot be read", reason=why.reason, detail=why.detail, source="stats")
@@ -96,6 +108,8 @@ class Reporter:
 
     def looked(self, seen: Observation, held: str) -> None:
         """What one tick saw, for whoever asks for `debug`."""
+        if not logs.shows_debug():
+            return
         self.log.debug(
             "look", used_bytes=seen.used, limit_bytes=seen.limit.bytes if isinstance(seen.limit, Limit) else seen.limit,
             measure=seen.measure, target_level=held,

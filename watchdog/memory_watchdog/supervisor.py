@@ -22,6 +22,7 @@ from memory_watchdog.observation import ProcessIdentity, Reason, Unavailable
 from memory_watchdog.recording.lines import Checkpoint, Step
 from memory_watchdog.recording.recorder import Recorder
 from memory_watchdog.reporting import Reporter
+from memory_watchdog.sources.triggers import MachinePressure
 from memory_watchdog.state_file import SavedState, TargetState
 from memory_watchdog.watcher import Shared, Watcher
 
@@ -67,6 +68,7 @@ class Supervisor:
         self._was_ready = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._recorder: Recorder | None = None
+        self._machine_pressure = MachinePressure()
         self._flights = FlightWriter()
         self.save_failures = 0
 
@@ -169,7 +171,7 @@ class Supervisor:
             reporter=Reporter(logs.get(target=target.name), ledger, self._clock),
             clock=self._clock,
             saved=self._removed.pop(target.name, None),
-            shared=Shared(self._claims, self.save, self._dirty.set, self._record, self._flight),
+            shared=Shared(self._claims, self.save, self._dirty.set, self._record, self._machine_pressure, self._flight),
         )
         if self._recorder is not None:
             self._recorder.begin(watcher.checkpoint(str(self._boot)))

@@ -43,6 +43,7 @@ from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
 from memory_watchdog.recording.lines import VERSION, Checkpoint, Step
 from memory_watchdog.reporting import Reporter
+from memory_watchdog.sources.triggers import MachinePressure
 from memory_watchdog.standing import standing_of
 from memory_watchdog.state_file import TargetState
 
@@ -60,13 +61,15 @@ class Shared:
 
     `claims` says which target has which process, among all targets. `save` writes the state of all targets and is
     awaited before a request goes out; `changed` says that the state is worth writing soon; `record` takes every event
-    with its decision; `flight` makes the flight recorder of a target, if there is a place for one.
+    with its decision; `machine_pressure` tells all of the machine's; `flight` makes the flight recorder of a target, if
+    there is a place for one.
     """
 
     claims: dict[ProcessIdentity, str]
     save: Callable[[], Awaitable[None]]
     changed: Callable[[], None]
     record: Callable[[Step], None]
+    machine_pressure: MachinePressure
     flight: Callable[[str, list[str]], FlightRecorder | None]
 
 
@@ -100,6 +103,7 @@ class Watcher:
             clock=clock,
             claims=shared.claims,
             wake=self._wake.set,
+            machine_pressure=shared.machine_pressure,
         )
         self._requests = cleanup_requests(target)
         self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
@@ -186,13 +190,14 @@ class Watcher:
 
     async def _wait(self, seconds: float) -> bool:
         """Let `seconds` pass; True when something asked for a tick before."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(seconds, self._wake.set)  # asyncio.timeout ends it by an exception: 80 µs more a tick
         try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return False
+            await self._wake.wait()
+        finally:
+            timer.cancel()
         self._wake.clear()
-        return True
+        return loop.time() < timer.when()
 
     # ---- what is asked of it from outside
 
@@ -255,6 +260,7 @@ class Watcher:
         self._pace.follow(seen)
         self._look_for_causes(seen)
         self._step(seen)
+        self._observer.arm(seen, self._ladder.thresholds)
         self._record(seen)
         self._reporter.looked(seen, self._ladder.held)
 

@@ -101,10 +101,12 @@ class Causes:
         if seen.measure is not self._measure:
             self._points.clear()
             self._measure = seen.measure
+        last = self._points[-1] if self._points else None
+        if last is not None and seen.taken_at - last[0] < SPACING_SECONDS:
+            return False
         answered_at = seen.report.answered_at if isinstance(seen.report, ServerReport) else None
         split = split_of(seen)
-        last = self._points[-1] if self._points else None
-        if split is None or (last is not None and seen.taken_at - last[0] < SPACING_SECONDS):
+        if split is None:
             return False
         if answered_at is not None and answered_at == self._answered_at:
             return False  # used has moved on, the parts have not: their difference would say nothing

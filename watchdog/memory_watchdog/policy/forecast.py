@@ -171,7 +171,7 @@ class Forecast:
         if self.memory.began_at is None:
             self.memory.began_at = at
         full = [scale for scale in self.memory.scales if scale.fold(point)]
-        for scale, wider in zip_longest(full, full[1:]):
+        for scale, wider in zip_longest(full, full[1:]) if full else ():
             # Where readings are seldom, narrow bins hold one each: the same points again, a third of all the time.
             same = wider is not None and at - before >= wider.width_seconds
             scale.believed, scale.is_stale = None, not same

@@ -46,6 +46,7 @@ class CgroupNumbers:
     """One reading. `of_limit`: `used` is of the cgroup that the limit is of, else of the process's own.
 
     `kills` and `pressure` are of the process's own, `source` tells that one from others; `path` says whose `used` is.
+    `folder` is that cgroup, held open until the next search, and `is_v1` how it is to be spoken to.
     """
 
     limit: Limit | Unavailable
@@ -55,6 +56,8 @@ class CgroupNumbers:
     pressure: Pressure | Unavailable
     source: tuple[int, int] | None
     path: str
+    folder: Folder | None
+    is_v1: bool
 
 
 class Cgroup:
@@ -75,7 +78,7 @@ class Cgroup:
         self._folders = folders
         self._counting = _counting(place, folders)
         self._home = home
-        self._home_source = None if home is None else home.identity()
+        self._home_source = None if home is None else home.number
         self._membership = membership
         self._said = said
 
@@ -100,7 +103,9 @@ class Cgroup:
             used = Used(_IN_ROOT, _IN_ROOT) if folder is None else self._used(folder)
         pressure = _IN_ROOT if self._home is None else self._version.pressure(self._home)
         path = str(self._place.path if folder is None else folder.path)
-        return CgroupNumbers(limit, of_limit, used, self.kills(), pressure, self._home_source, path)
+        return CgroupNumbers(
+            limit, of_limit, used, self.kills(), pressure, self._home_source, path, folder, self._version is V1
+        )
 
     def kills(self) -> Reading:
         """Processes of the target that the kernel killed for memory, in this cgroup."""

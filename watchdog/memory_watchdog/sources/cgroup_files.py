@@ -27,17 +27,20 @@ _FILE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Folder:
-    """One cgroup. Its descriptors end with it, also when the thread that opened it came too late."""
+    """One cgroup. Its descriptors end with it, also when the thread that opened it came too late.
+
+    `number` tells it from any other cgroup there was or will be: numbers of cgroups are not used again.
+    """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
+        self.number = _number_of(descriptor)
         self._descriptors = {_FOLDER: descriptor}
         self._release = weakref.finalize(self, _close, self._descriptors)
 
-    def identity(self) -> tuple[int, int]:
-        """Tells it from any other cgroup there was or will be: numbers of cgroups are not used again."""
-        status = os.fstat(self._descriptors[_FOLDER])
-        return status.st_dev, status.st_ino
+    def open(self, name: str, flags: int) -> int:
+        """A descriptor of a file of it, the caller's to close. Raises OSError."""
+        return os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._descriptors[_FOLDER])
 
     def read(self, name: str) -> bytes | Unavailable:
         """The whole file. GONE: the cgroup was removed; NOT_FOUND: it has no such file."""
@@ -77,6 +80,11 @@ def open_folder(path: Path) -> Folder | Unavailable:
     except OSError as error:
         return unavailable(error, missing=Reason.NOT_FOUND)
     return Folder(path, descriptor)
+
+
+def _number_of(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _close(descriptors: dict[str, int]) -> None:

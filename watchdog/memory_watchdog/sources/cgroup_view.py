@@ -12,6 +12,7 @@ from pathlib import Path
 
 from memory_watchdog.observation import CgroupMemory, Limit, ProcessIdentity, Reading, Reason, Unavailable
 from memory_watchdog.sources.cgroup import NO_LIMIT, Cgroup, CgroupNumbers, hold, machine_memory
+from memory_watchdog.sources.cgroup_files import Folder
 from memory_watchdog.sources.cgroup_path import DEFAULT_ROOT
 
 SEARCH_WAIT_SECONDS = 0.5
@@ -26,12 +27,17 @@ HOLD_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CgroupLook:
-    """One look. `of_limit`: `memory`'s usage is that of the cgroup that the limit is of. `path` is for people."""
+    """One look. `of_limit`: `memory`'s usage is that of the cgroup that the limit is of. `path` is for people.
+
+    `folder` is the cgroup of that usage, open until the next look; None where it is not seen.
+    """
 
     limit: Limit | Unavailable
     of_limit: bool
     memory: CgroupMemory
     path: str = ""
+    folder: Folder | None = None
+    is_v1: bool = False
 
 
 class _Rising:
@@ -172,7 +178,7 @@ class CgroupView:
             waiting_microseconds=self._waiting.see(waiting, numbers.source),
             stalled_microseconds=self._stalled.see(stalled, numbers.source),
         )
-        return CgroupLook(numbers.limit, numbers.of_limit, memory, numbers.path)
+        return CgroupLook(numbers.limit, numbers.of_limit, memory, numbers.path, numbers.folder, is_v1=numbers.is_v1)
 
     def _unknown(self, why: Unavailable) -> CgroupLook:
         kills = self._kills.total if isinstance(self._kills.total, int) else why

@@ -173,6 +173,11 @@ FAMILIES: tuple[Family, ...] = (
     _gauge("stats_last_success_timestamp_seconds", _T, "When the statistics were last read, since the epoch."),
     _counter("stats_failures_total", ("target", "reason"), "Failed readings of the statistics."),
     _counter("source_failures_total", ("target", "source", "reason"), "Failed readings of process, cgroup and limit."),
+    _gauge(
+        "kernel_events_armed", ("target", "source"),
+        "1 when events of the kernel bring the next look forward, 0 where they were refused; the log says why.",
+    ),
+    _counter("kernel_events_total", ("target", "source"), "Events of the kernel that brought a look forward."),
     _counter("cleanups_total", ("target", "level", "trigger"), "Cleanup requests sent."),
     _counter("cleanup_failures_total", ("target", "level", "reason"), "Cleanup requests that failed or timed out."),
     _counter("cleanups_ineffective_total", _TL, "Cleanups that were answered and reclaimed less than min_reclaim."),

@@ -124,6 +124,8 @@ def _target(out: _Exposition, snapshot: Snapshot, seen: Observation) -> None:
         out["target_level"].add((name, level), int(level == standing.level))
     for level, seconds in standing.cooldown_seconds.items():
         out["cooldown_seconds"].add((name, level), seconds)
+    for source, armed in snapshot.kernel_events.items():
+        out["kernel_events_armed"].add((name, source), int(armed))
     if isinstance(seen.memory, ProcessMemory):
         _memory(out, name, seen.memory)
     _cgroup(out, name, seen.cgroup)
@@ -197,6 +199,7 @@ def _counters(out: _Exposition, snapshot: Snapshot) -> None:
         "cleanup_claimed_bytes_total": counters.claimed_bytes,
         "actions_suppressed_total": counters.suppressed,
         "stats_failures_total": counters.stats_failures,
+        "kernel_events_total": counters.kernel_events,
         "cleanup_last_timestamp_seconds": counters.last_cleanup_wall,
     }
     for family, values in by_one.items():
