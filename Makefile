@@ -13,7 +13,7 @@ CGROUP2_HERE = $(shell cd /sys/fs/cgroup && [ ! -e cgroup.events ] && [ -w cgrou
 CGROUP_TESTS := $(wildcard tests/integration/test_cgroups*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-cgroup2 test-all lint format bench docs dashboards clean packages
+.PHONY: help demo test test-long test-cgroup2 test-all lint format bench docs dashboards manifests clean packages
 
 help:
 	@echo "make demo      an MCP server grows, is cleaned up and shrinks: at most 90 seconds after set-up"
@@ -26,6 +26,7 @@ help:
 	@echo "make bench     every benchmark"
 	@echo "make docs      what in docs/ is generated from the code"
 	@echo "make dashboards  the Grafana dashboards, from the code beside them"
+	@echo "make manifests what in deploy/kubernetes/monitoring is made from dashboards and alert rules"
 	@echo "make clean     remove what was built"
 
 $(READY): pyproject.toml kit/pyproject.toml constraints.txt tools/check_python.py
@@ -73,6 +74,10 @@ docs: $(READY)
 
 dashboards: $(READY)
 	@$(BIN)/python -m dashboards.generate
+	@$(BIN)/python -m tools.monitoring_manifests
+
+manifests: $(READY)
+	@$(BIN)/python -m tools.monitoring_manifests
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -26,7 +26,3 @@ class Colour(StrEnum):
     """A second thing that is measured, beside the first."""
     NEUTRAL = "#6E6E6E"
     """Neither good nor bad: off, unknown, context."""
-
-
-MARK = "transparent"
-"""No colour, for what only carries text."""

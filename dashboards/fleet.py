@@ -10,16 +10,15 @@ from dashboards.queries import (
     ENTER,
     HELD,
     HIGHEST_HELD,
-    HOUR,
     LIMIT,
     SHARE,
+    USED,
     Look,
     Query,
     by_target,
     increase,
     mean_an_hour,
     of_target,
-    rate,
     total_shown,
     where,
 )
@@ -83,7 +82,7 @@ GLANCE = Row(
             queries=(Query(counted(HIGHEST_HELD), scenario=Scenario.LEAK),),
         ),
         Stat(
-            title="Highest share of limit", width=4, unit="percentunit", steps=SHARE_STEPS, decimals=0,
+            title="Highest share", width=4, unit="percentunit", steps=SHARE_STEPS, decimals=0,
             description="The largest share of its limit that any target uses now. The table below says which.",
             queries=(Query(f"max({SHARE})"),),
         ),
@@ -99,12 +98,13 @@ WORST_FIRST = Row(
             "opens its dashboard. Time to limit is empty while growth is not steady enough to be extrapolated. "
             "Cleanups an hour are the mean over the time shown; failed and ineffective ones are counted over it.",
             queries=(
+                # Summed, though there is one of each: with the metric's name an answer would get rows of its own.
                 Query(WORST),
-                Query(where(of_target("target_used_bytes"), WORST)),
-                Query(where(LIMIT, WORST)),
-                Query(where(TIME_TO_LIMIT, WORST), scenario=Scenario.LEAK, needs=Needs.MINUTES),
-                Query(where(GROWTH, WORST), scenario=Scenario.LEAK, needs=Needs.MINUTES),
-                Query(where(f"{of_target('target_level')} == 1", WORST)),
+                Query(where(by_target(USED), WORST)),
+                Query(where(by_target(LIMIT), WORST)),
+                Query(where(by_target(TIME_TO_LIMIT), WORST), scenario=Scenario.LEAK, needs=Needs.MINUTES),
+                Query(where(by_target(GROWTH), WORST), scenario=Scenario.LEAK, needs=Needs.MINUTES),
+                Query(where(by_target(f"{of_target('target_level')} == 1", "level"), WORST)),
                 Query(where(mean_an_hour(CLEANUPS), WORST)),
                 Query(where(total_shown(by_target(increase(FAILURES))), WORST)),
                 Query(where(total_shown(by_target(increase(INEFFECTIVE))), WORST)),
@@ -157,13 +157,15 @@ TRENDS = Row(
             ),
         ),
         TimeSeries(
-            title="Cleanups an hour", width=12, unit="short", minimum=0,
-            description="Requests sent over the whole fleet, scaled to an hour, and those of them that failed or "
-            "reclaimed too little. The coloured lines should lie far below the first.",
+            title="Cleanups", width=12, unit="short", minimum=0,
+            description="Requests sent over the whole fleet, and those of them that reclaimed too little or failed, "
+            "since the point before. Orange and red should be far lower than blue.",
             queries=(
-                Query(f"sum({rate(CLEANUPS)}) * {HOUR}", "sent", Colour.USED, Look.AREA),
-                Query(f"sum({rate(INEFFECTIVE)}) * {HOUR}", "ineffective", Colour.WARNING, scenario=Scenario.LEAK),
-                Query(f"sum({rate(FAILURES)}) * {HOUR}", "failed", Colour.BAD, scenario=Scenario.FAILING),
+                Query(f"sum({increase(CLEANUPS)})", "sent", Colour.USED, Look.BARS),
+                Query(
+                    f"sum({increase(INEFFECTIVE)})", "ineffective", Colour.WARNING, Look.BARS, scenario=Scenario.LEAK,
+                ),
+                Query(f"sum({increase(FAILURES)})", "failed", Colour.BAD, Look.BARS, scenario=Scenario.FAILING),
             ),
         ),
         TimeSeries(

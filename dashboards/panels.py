@@ -6,6 +6,7 @@ Leaves to others: expressions (`queries`), tables (`tables`), what stands where 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -29,6 +30,9 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from dashboards.colours import Colour
 from dashboards.queries import Look, Query
+
+COUNTED = (Look.BARS, Look.POINTS)
+"""What happened since the point before: points lie as far apart as rates look back, so that all counts once."""
 
 DATA_SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 REF_IDS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -99,6 +103,8 @@ def begun(builder: _Common, panel: Panel, number: int, *, instant: bool = False,
         target = (
             prometheus.Dataquery().ref_id(ref_id).datasource(DATA_SOURCE).expr(query.expr).legend_format(query.legend)
         )
+        if query.look in COUNTED and not instant:
+            target = target.interval("$__rate_interval")
         if table:
             target = target.format(PromQueryFormat.TABLE)
         builder.with_target(target.instant() if instant else target.range())
@@ -159,8 +165,8 @@ class TimeSeries(Panel):
     """Lines over time."""
 
     stacked: bool = False
-    shades_of: Colour | None = None
-    """Series that only their names tell apart: lighter and darker ones of one colour."""
+    shades_of: Colour = Colour.USED
+    """Series that only their names tell apart are lighter and darker ones of this colour: all others have a meaning."""
     legend_values: Sequence[str] = ()
     """Numbers beside the names: `mean`, `max`, `lastNotNull`; the legend is a table then."""
     fill: int = 0
@@ -169,10 +175,8 @@ class TimeSeries(Panel):
         """The panel as the library has it."""
         panel = timeseries.Panel()
         begun(panel, self, number)
-        if self.shades_of is not None:
-            panel.color_scheme(
-                dashboard.FieldColor().mode(dashboard_models.FieldColorModeId.SHADES).fixed_color(self.shades_of)
-            )
+        shades = dashboard.FieldColor().mode(dashboard_models.FieldColorModeId.SHADES).fixed_color(self.shades_of)
+        panel.color_scheme(shades)
         panel.line_width(1 if self.stacked else 2).fill_opacity(70 if self.stacked else self.fill)
         panel.show_points(models.VisibilityMode.AUTO).point_size(4).axis_soft_min(0)
         panel.span_nulls(False)
@@ -205,11 +209,15 @@ class Stat(Panel):
     names: bool = False
     """Show what each series is called: where there may be several."""
     spark: bool = False
+    absent: str = ""
+    """What is shown where there is no number, if that is no fault."""
 
     def build(self, number: int) -> stat.Panel:
         """The panel as the library has it."""
         panel = stat.Panel()
         begun(panel, self, number)
+        if self.absent:
+            panel.no_value(self.absent)
         panel.color_scheme(by_steps()).reduce_options(reduced(self.reduce))
         panel.color_mode(models.BigValueColorMode.VALUE).justify_mode(models.BigValueJustifyMode.AUTO)
         panel.graph_mode(models.BigValueGraphMode.AREA if self.spark else models.BigValueGraphMode.NONE)
@@ -246,9 +254,14 @@ class BarGauge(Panel):
         panel.color_scheme(by_steps()).reduce_options(reduced(self.reduce))
         panel.orientation(models.VizOrientation.HORIZONTAL).display_mode(models.BarGaugeDisplayMode.BASIC)
         panel.value_mode(models.BarGaugeValueMode.TEXT).show_unfilled(True)
+        panel.text(common.VizTextDisplayOptions().title_size(14).value_size(18)).no_value("none")
+        panel.sizing(models.BarGaugeSizing.MANUAL).min_viz_width(8).min_viz_height(16).max_viz_height(36)
         for ref_id, query in zip(REF_IDS, self.queries, strict=False):
-            if query.colour is not None:
-                panel.with_override(MatcherConfig(id_val="byFrameRefID", options=ref_id), style_of(query))
+            # A name of its own is shown also where there is only one bar.
+            name = DynamicConfigValue(
+                id_val="displayName", value=re.sub(r"{{(\w+)}}", r"${__field.labels.\1}", query.legend)
+            )
+            panel.with_override(MatcherConfig(id_val="byFrameRefID", options=ref_id), [name, *style_of(query)])
         return panel
 
 

@@ -74,11 +74,6 @@ def by_target(expr: str, *labels: str) -> str:
     return f"sum by ({', '.join((BY_TARGET, *labels))}) ({expr})"
 
 
-def an_hour(counter: str, *labels: str) -> str:
-    """How often an hour, by target."""
-    return f"{by_target(rate(counter), *labels)} * {HOUR}"
-
-
 def mean_an_hour(counter: str) -> str:
     """How often an hour, as the mean over what the dashboard shows."""
     return f"avg_over_time({by_target(rate(counter))}[$__range:$__rate_interval]) * {HOUR}"

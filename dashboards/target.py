@@ -7,7 +7,7 @@ from dashboards.colours import Colour
 from dashboards.queries import Query
 from dashboards.scenarios import Scenario
 from dashboards.target_cleanups import CLEANUPS, EVENTS, STATISTICS, USERS
-from dashboards.target_memory import COMPONENTS, GROWTH, MEMORY, NOW
+from dashboards.target_memory import COMPONENTS, GROWTH, KINDS, MEMORY, NOW
 from dashboards.target_parts import LAST_CLEANUP, NAME, START
 
 ANNOTATIONS = (
@@ -27,7 +27,7 @@ TARGET = Board(
     name="target",
     title="Memory watchdog / Target",
     description="The story of one server: its memory, limit and levels, its cleanups and what they cost the users.",
-    rows=(NOW, MEMORY, CLEANUPS, COMPONENTS, GROWTH, USERS, STATISTICS, EVENTS),
+    rows=(NOW, MEMORY, CLEANUPS, COMPONENTS, GROWTH, KINDS, USERS, STATISTICS, EVENTS),
     annotations=ANNOTATIONS,
     one_target=True,
 )

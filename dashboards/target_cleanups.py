@@ -5,8 +5,8 @@ from __future__ import annotations
 from dashboards.board import Row
 from dashboards.colours import Colour
 from dashboards.panels import BarGauge, StateTimeline, TimeSeries
-from dashboards.queries import BY_TARGET, Look, Query, an_hour, by_target, increase, of_target, rate, where
-from dashboards.scenarios import Needs, Scenario
+from dashboards.queries import BY_TARGET, Look, Query, by_target, increase, of_target, rate, where
+from dashboards.scenarios import Scenario
 from dashboards.target_parts import AFTER_SECONDS, HIT_RATE, MISSES, NAME, RECENTLY_CLEANED
 
 MINUTES = AFTER_SECONDS // 60
@@ -31,26 +31,26 @@ CLEANUPS = Row(
             ),
         ),
         TimeSeries(
-            title="Cleanups an hour", width=12, unit="short", minimum=0,
-            description="Requests sent, scaled to an hour, by what triggered them; and those that failed or reclaimed "
-            "too little. Few and effective is healthy; many and ineffective is a leak.",
+            title="Cleanups by trigger", width=12, unit="short", minimum=0,
+            description="Requests sent since the point before, by what triggered them; and those that reclaimed too "
+            "little or failed. Few and effective is healthy; many and ineffective is a leak.",
             queries=(
                 Query(
-                    an_hour(of_target("cleanups_total"), "trigger"), f"{{{{trigger}}}} {NAME}", Colour.USED,
-                    scenario=Scenario.SAWTOOTH,
+                    f"{by_target(increase(of_target('cleanups_total')), 'trigger')} > 0", f"{{{{trigger}}}} {NAME}",
+                    Colour.USED, Look.BARS, scenario=Scenario.SAWTOOTH,
                 ),
                 Query(
-                    an_hour(of_target("cleanups_ineffective_total")), f"ineffective {NAME}", Colour.WARNING,
-                    scenario=Scenario.LEAK,
+                    f"{by_target(increase(of_target('cleanups_ineffective_total')))} > 0", f"ineffective {NAME}",
+                    Colour.WARNING, Look.POINTS, scenario=Scenario.LEAK,
                 ),
                 Query(
-                    an_hour(of_target("cleanup_failures_total")), f"failed {NAME}", Colour.BAD, Look.AREA,
-                    scenario=Scenario.FAILING,
+                    f"{by_target(increase(of_target('cleanup_failures_total')))} > 0", f"failed {NAME}", Colour.BAD,
+                    Look.POINTS, scenario=Scenario.FAILING,
                 ),
             ),
         ),
         TimeSeries(
-            title="Duration of cleanups", width=8, unit="s", minimum=0,
+            title="Duration of cleanups", width=12, unit="s", minimum=0,
             description="How long the answers took, failures included: the median, and what nine of ten stayed below. "
             "Near the timeout the server is busy, and cleanups come too late.",
             queries=(
@@ -65,13 +65,13 @@ CLEANUPS = Row(
             ),
         ),
         TimeSeries(
-            title="Cooldown", width=8, unit="s", minimum=0,
+            title="Cooldown", width=6, unit="s", minimum=0,
             description="How long each level waits between two cleanups. It doubles with each that did not help, and "
             "comes back with one that did.",
             queries=(Query(of_target("cooldown_seconds"), f"{{{{level}}}} {NAME}", Colour.USED),),
         ),
         TimeSeries(
-            title="Budget", width=8, unit="short", minimum=0,
+            title="Budget", width=6, unit="short", minimum=0,
             description="Requests that the budget still allows. At 0 nothing is sent any more until the window has "
             "moved on; effective cleanups give their place back.",
             queries=(Query(of_target("budget_remaining"), f"remaining {NAME}", Colour.USED, Look.AREA),),
@@ -83,13 +83,13 @@ USERS = Row(
     "What the users notice",
     (
         TimeSeries(
-            title="Hit rate", width=12, unit="percentunit", minimum=0, maximum=1,
+            title="Hit rate", width=10, unit="percentunit", minimum=0, maximum=1,
             description="Hits as a share of all lookups, by component. Vertical lines are cleanups: how deep the rate "
             "falls after them, and how long it takes to come back, is what they cost the users.",
             queries=(Query(HIT_RATE, f"{{{{component}}}} {NAME}", Colour.DEEP),),
         ),
         BarGauge(
-            title="Hit rate after cleanups and otherwise", width=12, unit="percentunit", minimum=0, maximum=1,
+            title="Hit rate after cleanups and otherwise", width=7, unit="percentunit", minimum=0, maximum=1,
             decimals=0, reduce="mean",
             description=f"The mean hit rate of each component in the {MINUTES} minutes after a cleanup, and at all "
             "other times shown. The difference is what cleanups cost; where it is large, a gentler level or a higher "
@@ -105,24 +105,9 @@ USERS = Row(
             ),
         ),
         TimeSeries(
-            title="Misses", width=12, unit="ops", minimum=0, shades_of=Colour.DEEP,
+            title="Misses", width=7, unit="ops", minimum=0,
             description="Lookups that found nothing, a second, by component: each is work that the server does again.",
             queries=(Query(MISSES, f"{{{{component}}}} {NAME}"),),
-        ),
-        TimeSeries(
-            title="Memory pressure", width=12, unit="percentunit", minimum=0,
-            description="Share of the time in which some task (waiting) or all tasks (stalled) of the target's cgroup "
-            "waited for memory. Some percent of waiting are felt by users; stalled should be 0. Only cgroup v2 has it.",
-            queries=(
-                Query(
-                    rate(of_target("target_pressure_waiting_seconds_total")), f"waiting {NAME}", Colour.WARNING,
-                    needs=Needs.CGROUP_V2,
-                ),
-                Query(
-                    rate(of_target("target_pressure_stalled_seconds_total")), f"stalled {NAME}", Colour.BAD, Look.AREA,
-                    needs=Needs.CGROUP_V2,
-                ),
-            ),
         ),
     ),
 )  # fmt: skip
@@ -160,7 +145,7 @@ EVENTS = Row(
     "Events",
     (
         StateTimeline(
-            title="Conditions", width=12, unit="none",
+            title="Conditions", width=24, height=6, unit="none",
             description="Whether the process was found, the statistics answered, and nothing held actions back.",
             texts={
                 "0": ("as it should be", Colour.GOOD), "1": ("nothing is sent", Colour.WARNING),
@@ -190,12 +175,6 @@ EVENTS = Row(
                     f"suppressed: {{{{reason}}}} {NAME}", Colour.WARNING, Look.POINTS, scenario=Scenario.LEAK,
                 ),
             ),
-        ),
-        TimeSeries(
-            title="Processes", width=12, unit="short", minimum=0,
-            description="Processes in the tree. Workers come and go here; a number that only rises is a leak of "
-            "processes.",
-            queries=(Query(of_target("target_processes"), NAME, Colour.USED, Look.AREA),),
         ),
         TimeSeries(
             title="Failed cleanups", width=12, unit="short", minimum=0,

@@ -43,9 +43,10 @@ NOW = Row(
         ),
         Stat(
             title="Limit is reached in", width=4, unit="s", decimals=0,
-            steps=((None, Colour.BAD), (600, Colour.WARNING), (3600, Colour.GOOD)),
-            description="When used reaches the limit if it goes on growing so. No data is good: memory does not grow "
-            "steadily, or is watched for less than five minutes.",
+            steps=((None, Colour.NEUTRAL), (0, Colour.BAD), (600, Colour.WARNING), (3600, Colour.GOOD)),
+            absent="not foreseen",
+            description="When used reaches the limit if it goes on growing so. Not foreseen is good: memory does not "
+            "grow steadily, or has been watched for less than five minutes.",
             queries=(
                 Query(of_target("target_time_to_limit_seconds"), NAME, scenario=Scenario.LEAK, needs=Needs.MINUTES),
             ),
@@ -138,7 +139,7 @@ COMPONENTS = Row(
             ),
         ),
         TimeSeries(
-            title="Items", width=8, unit="short", minimum=0, shades_of=Colour.DEEP,
+            title="Items", width=8, unit="short", minimum=0,
             description="How many items each component holds. A cleanup that drops items and frees no memory shows "
             "here and not above.",
             queries=(Query(of_target("component_items"), f"{{{{component}}}} {NAME}"),),
@@ -165,7 +166,7 @@ GROWTH = Row(
     "Growth and forecast",
     (
         TimeSeries(
-            title="Growth", width=12, unit="binBps",
+            title="Growth", width=8, unit="binBps",
             description="How fast used grows by its troughs, and how fast the part grows that no component explains. "
             "Both near 0 is healthy; the second above 0 for hours is a leak.",
             queries=(
@@ -180,7 +181,7 @@ GROWTH = Row(
             ),
         ),
         TimeSeries(
-            title="Time to limit", width=12, unit="s", minimum=0,
+            title="Time to limit", width=8, unit="s", minimum=0,
             description="When used reaches the limit if it goes on growing so. A straight way down means that the "
             "forecast comes true; a gap, that nothing can be said with confidence.",
             queries=(
@@ -191,7 +192,7 @@ GROWTH = Row(
             ),
         ),
         TimeSeries(
-            title="Peaks and troughs", width=12, unit="bytes", minimum=0,
+            title="Peaks and troughs", width=8, unit="bytes", minimum=0,
             description="The highest used of the last minute, and the lowest since the last cleanup. The trough is "
             "what cleanups cannot take away: the limit must be far above it.",
             queries=(
@@ -200,10 +201,16 @@ GROWTH = Row(
                 Query(LIMIT, f"limit {NAME}", Colour.BAD),
             ),
         ),
+    ),
+)  # fmt: skip
+
+KINDS = Row(
+    "Processes and cgroup",
+    (
         TimeSeries(
             title="What the memory is", width=12, unit="bytes", minimum=0,
-            description="The process tree and its cgroup, number by number, whichever of them is compared. Resident "
-            "without anonymous is files and shared memory, which the kernel can mostly take back.",
+            description="The process tree, number by number, whichever of them is compared. Resident without "
+            "anonymous is files and shared memory, which the kernel can mostly take back.",
             queries=(
                 Query(of_target("target_resident_bytes"), f"resident {NAME}", Colour.DEEP),
                 Query(of_target("target_anonymous_bytes"), f"anonymous {NAME}", Colour.USED),
@@ -211,12 +218,37 @@ GROWTH = Row(
                 Query(of_target("target_shared_bytes"), f"shared {NAME}", Colour.NEUTRAL),
                 Query(of_target("target_swap_bytes"), f"swap {NAME}", Colour.BAD),
                 Query(of_target("target_proportional_bytes"), f"proportional {NAME}", Colour.UNEXPLAINED, Look.DASHED),
-                Query(of_target("target_cgroup_usage_bytes"), f"cgroup {NAME}", Colour.NEUTRAL, Look.DASHED),
+            ),
+        ),
+        TimeSeries(
+            title="The cgroup", width=12, unit="bytes", minimum=0,
+            description="What the cgroup that limits the target uses, page cache included, and what of it the kernel "
+            "cannot take back. When the second reaches the limit, the kernel kills.",
+            queries=(
+                Query(of_target("target_cgroup_usage_bytes"), f"usage {NAME}", Colour.USED),
+                Query(of_target("target_cgroup_unreclaimable_bytes"), f"unreclaimable {NAME}", Colour.WARNING),
+            ),
+        ),
+        TimeSeries(
+            title="Memory pressure", width=12, unit="percentunit", minimum=0,
+            description="Share of the time in which some task (waiting) or all tasks (stalled) of the target's cgroup "
+            "waited for memory. Some percent of waiting are felt by users; stalled should be 0. Only cgroup v2 has it.",
+            queries=(
                 Query(
-                    of_target("target_cgroup_unreclaimable_bytes"), f"cgroup, unreclaimable {NAME}", Colour.WARNING,
-                    Look.DASHED,
+                    rate(of_target("target_pressure_waiting_seconds_total")), f"waiting {NAME}", Colour.WARNING,
+                    needs=Needs.CGROUP_V2,
+                ),
+                Query(
+                    rate(of_target("target_pressure_stalled_seconds_total")), f"stalled {NAME}", Colour.BAD, Look.AREA,
+                    needs=Needs.CGROUP_V2,
                 ),
             ),
+        ),
+        TimeSeries(
+            title="Processes", width=12, unit="short", minimum=0,
+            description="Processes in the tree. Workers come and go here; a number that only rises is a leak of "
+            "processes.",
+            queries=(Query(of_target("target_processes"), NAME, Colour.USED, Look.AREA),),
         ),
     ),
 )  # fmt: skip

@@ -29,7 +29,7 @@ GLANCE = Row(
             queries=(Query(f"sum({RELOADED} == bool 0)"),),
         ),
         Stat(
-            title="Longest without a look", width=4, unit="s", decimals=1,
+            title="Oldest look", width=4, unit="s", decimals=1,
             steps=((None, Colour.GOOD), (30, Colour.WARNING), (60, Colour.BAD)),
             description="Time since the target that was looked at longest ago was looked at, by Prometheus' clock: the "
             "scrape interval is part of it. More than a minute means that ticks are stuck.",
@@ -42,13 +42,13 @@ GLANCE = Row(
             queries=(Query(f"sum({increase(of_watchdog('memory_watchdog_state_save_failures_total'))})"),),
         ),
         Stat(
-            title="Highest memory of a watchdog", width=4, unit="bytes", decimals=0,
+            title="Most memory", width=4, unit="bytes", decimals=0,
             description="Resident memory of the largest watchdog. It does not grow with time; with every target it "
             "grows a little.",
             queries=(Query(f"max({of_watchdog('process_resident_memory_bytes')})"),),
         ),
         Stat(
-            title="Highest CPU of a watchdog", width=4, unit="percentunit", decimals=1,
+            title="Most CPU", width=4, unit="percentunit", decimals=1,
             description="Share of one processor that the busiest watchdog uses. Some percent are normal while a target "
             "is near its limit, since it is then looked at ten times a second.",
             queries=(Query(f"max({rate(of_watchdog('process_cpu_seconds_total'))})"),),
@@ -154,8 +154,8 @@ ITSELF = Row(
             title="Versions", width=12, height=7, unit="none", first="Open files",
             description="What runs where, with the open files of each: sockets and files in /proc that stay open.",
             queries=(
-                Query(of_watchdog("memory_watchdog_build_info")),
-                Query(of_watchdog("process_open_fds")),
+                Query(f"sum by (job, instance, version, python) ({of_watchdog('memory_watchdog_build_info')})"),
+                Query(f"sum by (job, instance) ({of_watchdog('process_open_fds')})"),
                 Query(f"time() - {of_watchdog('process_start_time_seconds')}"),
             ),
             columns=(
@@ -168,10 +168,8 @@ ITSELF = Row(
         ),
         TimeSeries(
             title="Open files", width=12, height=7, unit="short", minimum=0,
-            description="Open files of each watchdog, and the most that it may have.",
-            queries=(
-                Query(of_watchdog("process_open_fds"), "{{instance}}"),
-            ),
+            description="Open files of each watchdog. A number that only rises is a leak of files.",
+            queries=(Query(of_watchdog("process_open_fds"), "{{instance}}"),),
         ),
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from dashboards.generate import BOARDS, HERE
 from dashboards.scenarios import Needs, Scenario
-from tests.support.dashboard_lint import panels, variable_selectors
+from tests.support.dashboard_json import panels, variable_selectors
 from tests.support.scenario_server import KINDS
 from tests.support.scenarios import FAST, MODELLED, SLOW, TARGET, Pace, Stage, played
 from tests.support.wait import PATIENCE

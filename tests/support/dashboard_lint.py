@@ -1,7 +1,8 @@
 """What must hold for every dashboard: the offline rules of Grafana's dashboard linter, and conventions of our own.
 
-Covers: variables, panels, data sources, units, expressions, counters, rates, metrics, legends, colours, the grid.
-Leaves to others: whether an expression has an answer (`test_dashboards_live`), what a rule file must keep to.
+Covers: variables, panels, data sources, units, expressions, counters, rates, metrics.
+Leaves to others: legends, colours and the grid (`dashboard_looks`), whether an expression has an answer
+(`test_dashboards_live`), what a rule file must keep to.
 
 A rule is a function from a dashboard's JSON to what is wrong with it; no dashboard is excepted from any.
 """
@@ -9,77 +10,27 @@ A rule is a function from a dashboard's JSON to what is wrong with it; no dashbo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from grafana_foundation_sdk.models import units
 
 from dashboards.board import TAG, UIDS
-from dashboards.colours import MARK, Colour
-from tests.support.promql import (
-    COUNTS,
-    RANGE_SECONDS,
-    RATE_INTERVAL_SECONDS,
-    SCRAPE_LABELS,
-    Selector,
-    parsed,
-    selectors,
-)
-
-Dashboard = dict[str, Any]
-Rule = Callable[[Dashboard], Iterator[str]]
-RULES: dict[str, Rule] = {}
+from tests.support import dashboard_looks  # noqa: F401 - its rules are registered by that
+from tests.support.dashboard_json import RULES, Dashboard, choices, expressions, panels, rule, variable_selectors
+from tests.support.promql import COUNTS, RANGE_SECONDS, RATE_INTERVAL_SECONDS, Selector, parsed, selectors
 
 PANEL_TYPES = {"timeseries", "stat", "gauge", "bargauge", "table", "text", "state-timeline", "status-history"}
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 CHOICES = ("job", "instance", "target")
 UNITS = {value for name, value in vars(units).items() if not name.startswith("_") and isinstance(value, str)}
-PAGE_PIXELS = 1280 - 32  # what Grafana leaves of 1280 for the grid
-COLUMNS, GAP_PIXELS, FRAME_PIXELS = 24, 8, 18
 RATES = {"rate", "irate", "increase"}
-
-
-def rule(check: Rule) -> Rule:
-    """Make the function a rule, by its own name."""
-    RULES[check.__name__] = check
-    return check
 
 
 def findings(dashboard: Dashboard) -> dict[str, list[str]]:
     """What each rule that is broken says."""
     said = {name: list(check(dashboard)) for name, check in RULES.items()}
     return {name: words for name, words in said.items() if words}
-
-
-def panels(dashboard: Dashboard) -> Iterator[Dashboard]:
-    """All panels, those in rows included, the rows themselves not."""
-    for panel in dashboard["panels"]:
-        if panel["type"] == "row":
-            yield from panel.get("panels", ())
-        else:
-            yield panel
-
-
-def expressions(dashboard: Dashboard) -> Iterator[tuple[str, str]]:
-    """Where each expression stands, and the expression: those of panels, annotations and variables."""
-    for panel in panels(dashboard):
-        for target in panel.get("targets", ()):
-            yield f"{panel.get('title')} {target.get('refId')}", target.get("expr", "")
-    for annotation in dashboard["annotations"].get("list", ()):
-        yield f"annotation {annotation['name']}", annotation.get("expr", "")
-
-
-def variable_selectors(dashboard: Dashboard) -> Iterator[tuple[str, str, str]]:
-    """Name, selector and label of each variable that asks for label values."""
-    for variable in _queries(dashboard):
-        text = variable["query"]["query"] if isinstance(variable["query"], dict) else variable["query"]
-        found = re.fullmatch(r"label_values\((.+), (\w+)\)", text)
-        if found is not None:
-            yield variable["name"], found[1], found[2]
-
-
-def _queries(dashboard: Dashboard) -> Iterator[Dashboard]:
-    return (variable for variable in dashboard["templating"]["list"] if variable["type"] == "query")
 
 
 def _selectors(dashboard: Dashboard) -> Iterator[tuple[str, Selector]]:
@@ -105,7 +56,7 @@ def data_source_is_a_variable(dashboard: Dashboard) -> Iterator[str]:
 @rule
 def choices_are_variables(dashboard: Dashboard) -> Iterator[str]:
     """`job`, `instance`, `target`: queries with several values and All as `.+`."""
-    by_name = {variable["name"]: variable for variable in _queries(dashboard)}
+    by_name = {variable["name"]: variable for variable in choices(dashboard)}
     if tuple(by_name) != CHOICES:
         yield f"the variables are {tuple(by_name)}"
     for name, variable in by_name.items():
@@ -118,7 +69,7 @@ def choices_are_variables(dashboard: Dashboard) -> Iterator[str]:
 @rule
 def variables_follow_the_time(dashboard: Dashboard) -> Iterator[str]:
     """What can be chosen is asked again when the time range changes."""
-    for variable in _queries(dashboard):
+    for variable in choices(dashboard):
         if variable.get("refresh") != 2:
             yield f"{variable['name']}: refresh is {variable.get('refresh')}"
 
@@ -127,7 +78,7 @@ def variables_follow_the_time(dashboard: Dashboard) -> Iterator[str]:
 def variable_queries_parse(dashboard: Dashboard) -> Iterator[str]:
     """Label values of a metric that there is; each variable depends on those before it."""
     asked = {name: (selector, label) for name, selector, label in variable_selectors(dashboard)}
-    for index, variable in enumerate(_queries(dashboard)):
+    for index, variable in enumerate(choices(dashboard)):
         name = variable["name"]
         if name not in asked:
             yield f"{name}: no label_values(…)"
@@ -263,83 +214,3 @@ def metrics_exist(dashboard: Dashboard) -> Iterator[str]:
             yield f"{place}: {selector.function} of {selector.name}, a {selector.metric.kind}"
         for label in {re.split(r"[!=]", matcher)[0] for matcher in selector.matchers} - selector.metric.labels:
             yield f"{place}: {selector.name} has no label {label}"
-
-
-@rule
-def legends_name_what_there_is(dashboard: Dashboard) -> Iterator[str]:
-    """Labels in a legend are the metric's; several queries are told apart by theirs."""
-    for panel in panels(dashboard):
-        if panel["type"] == "table":
-            continue
-        legends = [target.get("legendFormat", "") for target in panel.get("targets", ())]
-        if len(legends) > 1 and (len(set(legends)) < len(legends) or not all(legends)):
-            yield f"{panel['title']}: legends {legends}"
-        for target, legend in zip(panel.get("targets", ()), legends, strict=True):
-            try:
-                found = list(selectors(parsed(target["expr"])))
-            except ValueError:
-                continue
-            there = SCRAPE_LABELS.union(*(each.metric.labels for each in found if each.metric is not None))
-            for label in set(re.findall(r"{{\s*(\w+)\s*}}", legend)) - there:
-                yield f"{panel['title']}: {label} in the legend"
-
-
-@rule
-def colours_have_a_meaning(dashboard: Dashboard) -> Iterator[str]:
-    """Only those of the palette: no name of a colour, no palette of Grafana's, no other number."""
-    allowed = {str(colour) for colour in Colour} | {MARK}
-    for place, key, value in _leaves(dashboard, "$"):
-        if key in {"color", "fixedColor", "iconColor"} and value not in allowed:
-            yield f"{place}: {value}"
-        if key == "mode" and isinstance(value, str) and value.startswith(("palette", "continuous")):
-            yield f"{place}: {value}"
-
-
-def _leaves(value: Any, place: str, key: str = "") -> Iterator[tuple[str, str, Any]]:
-    if isinstance(value, dict):
-        for name, each in value.items():
-            yield from _leaves(each, f"{place}.{name}", name)
-    elif isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _leaves(each, f"{place}[{index}]", key)
-    else:
-        yield place, key, value
-
-
-@rule
-def grid_is_full(dashboard: Dashboard) -> Iterator[str]:
-    """Nothing overlaps or sticks out, and no line has a hole."""
-    taken: dict[tuple[int, int], Any] = {}
-    for panel in dashboard["panels"]:
-        at = panel["gridPos"]
-        x, y = at.get("x", 0), at.get("y", 0)
-        for cell in ((column, line) for column in range(x, x + at["w"]) for line in range(y, y + at["h"])):
-            if cell in taken:
-                yield f"{panel['title']} overlaps {taken[cell]}"
-            if cell[0] >= COLUMNS:
-                yield f"{panel['title']} sticks out"
-            taken[cell] = panel["title"]
-    lines = {line for _, line in taken}
-    for line in sorted(lines):
-        if sum(cell[1] == line for cell in taken) != COLUMNS:
-            yield f"line {line} is not full"
-
-
-@rule
-def tables_fit_at_1280_pixels(dashboard: Dashboard) -> Iterator[str]:
-    """Every column has a width, and together they are no wider than the panel."""
-    for panel in panels(dashboard):
-        if panel["type"] != "table":
-            continue
-        width = panel["gridPos"]["w"]
-        inside = (PAGE_PIXELS + GAP_PIXELS) * width / COLUMNS - GAP_PIXELS - FRAME_PIXELS
-        widths = [
-            each["value"]
-            for override in panel["fieldConfig"]["overrides"]
-            for each in override["properties"]
-            if each["id"] == "custom.width"
-        ]
-        if len(widths) < len(panel["fieldConfig"]["overrides"]):
-            yield f"{panel['title']}: a column without a width"
-        if sum(widths) > inside:
-            yield f"{panel['title']}: {sum(widths)} pixels of {inside:.0f}"

@@ -3,7 +3,7 @@
 Covers: servers, restarts, watchdogs, a target of which everything is known, Prometheus, questions to it.
 Leaves to others: what a server does by itself (`scenario_server`), what is asked (`test_dashboards_live`).
 
-`python -m tests.support.scenarios [SECONDS]` plays them slowly, prints Prometheus' address, and ends at end of input.
+`python -m tests.support.scenarios` plays them slowly, prints Prometheus' address, and ends at end of input.
 """
 
 from __future__ import annotations
@@ -146,11 +146,11 @@ def with_variables(expr: str, instance: str, shown_seconds: int) -> str:
 
 
 @contextlib.contextmanager
-def played(folder: Path, pace: Pace) -> Iterator[Stage]:
-    """All of them running; everything is ended at the end."""
+def played(folder: Path, pace: Pace, *, modelled: bool = True) -> Iterator[Stage]:
+    """All of them running, and one that needs nothing to run; everything is ended at the end."""
     over = threading.Event()
     with contextlib.ExitStack() as stack:
-        addresses = {MODELLED: stack.enter_context(serving_everything(TARGET))}
+        addresses = {MODELLED: stack.enter_context(serving_everything(TARGET))} if modelled else {}
         for kind in KINDS:
             server = Server(kind, pace)
             stack.callback(server.kill)
@@ -179,6 +179,6 @@ def prometheus_config(addresses: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as name, played(Path(name), SLOW if len(sys.argv) < 2 else FAST) as stage:
+    with tempfile.TemporaryDirectory() as name, played(Path(name), SLOW, modelled=False) as stage:
         print(stage.url, flush=True)
         sys.stdin.read()

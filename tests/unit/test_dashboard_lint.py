@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dashboards.generate import BOARDS, HERE
-from tests.support.dashboard_lint import RULES, findings, panels
+from tests.support.dashboard_json import RULES, panels
+from tests.support.dashboard_lint import findings
 
 Dashboard = dict[str, Any]
 Break = Callable[[Dashboard], None]
@@ -163,6 +164,8 @@ BAD: list[tuple[str, Break]] = [
     ("grid_is_full", moved(x=1)),
     ("grid_is_full", moved(w=30)),
     ("grid_is_full", moved(w=3)),
+    ("colours_have_a_meaning", with_colour({})),
+    ("titles_fit_at_1280_pixels", with_panel("title", "Longest without a look", "stat")),
     ("tables_fit_at_1280_pixels", with_column(900)),
     ("tables_fit_at_1280_pixels", with_column(None)),
 ]  # fmt: skip
