@@ -99,12 +99,15 @@ def test_interval(tmp_path: Path, target: Target) -> None:
 
 @shows("targets.min_interval")
 def test_min_interval(tmp_path: Path, target: Target) -> None:
-    """Just below a level: the formula asks for the shortest there is."""
+    """Just below a level, with another one held: the formula asks for the shortest there is, and no glance will do."""
     (look,) = first_looks(tmp_path, {"name": "a", "process": {"pid": target.pid}, "limit": "1GB"})
     assert look.seen is not None
     assert isinstance(look.seen.used, int)
     base: dict[str, Any] = {"process": {"pid": target.pid}, "limit": "1GB", "interval": "2s"}
-    base["levels"] = [{"name": "x", "enter": f"{look.seen.used // MIB + 2}MiB", "exit": "1MiB"}]
+    base["levels"] = [
+        {"name": "held", "enter": "2MiB", "exit": "1MiB"},
+        {"name": "x", "enter": f"{look.seen.used // MIB + 2}MiB", "exit": "1MiB"},
+    ]
     short, long = spacing(
         tmp_path, base | {"name": "a", "min_interval": "40ms"}, base | {"name": "b", "min_interval": "200ms"}
     )

@@ -158,16 +158,7 @@ class TargetLedger:
         used = seen.used if isinstance(seen.used, int) else None
         limit = None if isinstance(seen.limit, Unavailable) else seen.limit.bytes
         with self._lock:
-            while self._peaks and self._peaks[0][0] < seen.taken_at - PEAK_SECONDS:
-                self._peaks.popleft()
-            if used is not None:
-                while self._peaks and self._peaks[-1][1] <= used:
-                    self._peaks.pop()
-                self._peaks.append((seen.taken_at, used))
-                if self._trough_bytes is not None:
-                    self._trough_bytes = min(self._trough_bytes, used)
-                elif self._settling:
-                    self._trough_bytes = used
+            self._reached(used, seen.taken_at)
             last = self._samples[-1] if self._samples else None
             if last is None or seen.taken_at - last.taken_at >= _SAMPLE_AFTER_SECONDS or last.level != standing.level:
                 self._samples.append(Sample(seen.taken_at, wall, used, limit, standing.level))
@@ -248,6 +239,24 @@ class TargetLedger:
         """A source could not be read."""
         with self._lock:
             self.counters.source_failures[source, reason] += 1
+
+    def glanced(self, used: int, taken_at: float) -> None:
+        """Take what a glance saw: it may be a peak."""
+        with self._lock:
+            self._reached(used, taken_at)
+
+    def _reached(self, used: int | None, taken_at: float) -> None:
+        while self._peaks and self._peaks[0][0] < taken_at - PEAK_SECONDS:
+            self._peaks.popleft()
+        if used is None:
+            return
+        while self._peaks and self._peaks[-1][1] <= used:
+            self._peaks.pop()
+        self._peaks.append((taken_at, used))
+        if self._trough_bytes is not None:
+            self._trough_bytes = min(self._trough_bytes, used)
+        elif self._settling:
+            self._trough_bytes = used
 
     def kernel_event(self, source: str) -> None:
         """The kernel told of something."""

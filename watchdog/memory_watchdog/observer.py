@@ -184,6 +184,15 @@ class Observer:
             cgroup=self._counted(cgroup, seen.identity),
         )
 
+    def glance(self, now: float) -> Reading:
+        """Only the number that is compared, at a tenth of a look's work; unknown where a look must tell."""
+        match self.compared:
+            case Measure.UNRECLAIMABLE:
+                return self._cgroup.glance()
+            case Measure.ANON | Measure.RSS:
+                return _reading(self._view.read_again(now, DETAILS_SECONDS), self.compared)
+        return Unavailable(Reason.PENDING, "it is read by a look only")
+
     def arm(self, seen: Observation, thresholds: Thresholds) -> None:
         """Let kernel events bring the next look forward. `thresholds` are those that `seen` led to."""
         cgroup = self._look

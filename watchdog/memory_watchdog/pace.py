@@ -33,9 +33,13 @@ class Pace:
         if not isinstance(seen.used, int):
             self._last_used = None
             return
-        if self._last_used is not None and seen.taken_at > self._last_used[0]:
-            self._growth = (seen.used - self._last_used[1]) / (seen.taken_at - self._last_used[0])
-        self._last_used = (seen.taken_at, seen.used)
+        self.glanced(seen.used, seen.taken_at)
+
+    def glanced(self, used: int, taken_at: float) -> None:
+        """Take one number into account."""
+        if self._last_used is not None and taken_at > self._last_used[0]:
+            self._growth = (used - self._last_used[1]) / (taken_at - self._last_used[0])
+        self._last_used = (taken_at, used)
 
     def begin_anew(self) -> None:
         """Another process: what the old one used says nothing of its growth."""

@@ -113,6 +113,8 @@ class Watcher:
         self._picture: Picture | None = None
         self._pictured_at = float("-inf")
         self._due_at = clock.boottime()
+        self._ticked_at = float("-inf")
+        self._calm_below: int | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._actions: set[asyncio.Task[None]] = set()
         self._flight = shared.flight(target.name, [level.name for level in target.levels])
@@ -156,18 +158,22 @@ class Watcher:
         self._observer.start()
         telling = asyncio.create_task(self._tell_of_the_last_flight())
         due = self._clock.boottime()
+        asked = True
         try:
             while True:
                 started = self._clock.boottime()
                 late = started - due > max(0.05, self.target.interval / 2)
-                went_well = await self._guarded_tick()
+                is_calm = not asked and not late and self._is_calm(started)
+                went_well = is_calm or await self._guarded_tick()
                 ended = self._clock.boottime()
-                self.ledger.tick_took(ended - started, late=late)
-                self.ready = True
+                if not is_calm:
+                    self.ledger.tick_took(ended - started, late=late)
+                    self.ready = True
                 due = max(started + self._interval(ended), ended)
                 if went_well:
                     self._due_at = due
-                if await self._wait(due - ended):
+                asked = await self._wait(due - ended)
+                if asked:
                     due = self._clock.boottime()
         finally:
             telling.cancel()
@@ -252,7 +258,22 @@ class Watcher:
 
     # ---- one tick
 
+    def _is_calm(self, now: float) -> bool:
+        """Does a glance show that a tick would decide nothing? Close below a threshold that is most of the ticks.
+
+        Only after a tick that left nothing held, waited for or foreseen, and for `interval` at the most.
+        """
+        if self._calm_below is None or now - self._ticked_at >= self.target.interval:
+            return False
+        used = self._observer.glance(now)
+        if not isinstance(used, int) or used >= self._calm_below:
+            return False
+        self._pace.glanced(used, now)
+        self.ledger.glanced(used, now)
+        return True
+
     async def _tick(self) -> None:
+        self._calm_below, self._ticked_at = None, self._clock.boottime()
         seen = await self._observer.observe(self._ladder.thresholds, self._pace.reported_interval(self._ladder))
         identity = self._observer.identity(seen)
         if identity is not None:
@@ -261,6 +282,7 @@ class Watcher:
         self._look_for_causes(seen)
         self._step(seen)
         self._observer.arm(seen, self._ladder.thresholds)
+        self._calm_below = self._ladder.calm_below(seen.used)
         self._record(seen)
         self._reporter.looked(seen, self._ladder.held)
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memory_watchdog.observation import LimitSource, Measure, Outcome, OutcomeKind, Reason
+from memory_watchdog.observation import LimitSource, Measure, Observation, Outcome, OutcomeKind, Reason
 from memory_watchdog.policy.events import (
     Decision,
     Event,
@@ -30,7 +31,7 @@ from memory_watchdog.policy.events import (
     VerdictKind,
 )
 from memory_watchdog.policy.ladder import Ladder
-from memory_watchdog.policy.settings import LadderSettings, LevelSettings
+from memory_watchdog.policy.settings import NONE, LadderSettings, LevelSettings
 from memory_watchdog.quantities import Percent, Size, Threshold
 
 from tests.unit.ladder.books import Sent, in_bytes
@@ -194,9 +195,23 @@ class Play:
         assert self.twin.step(event, self.now) == decision
         assert said(self.twin.notes) == said(self.ladder.notes)
         self.referee.judge(event, self.now, decision, self.ladder)
+        if isinstance(event, Observation) and len(self.events) % 5 == 0:
+            self._glance_below(event)
         self.events.append((event, self.now))
         self.decisions.append(decision)
         return decision
+
+    def _glance_below(self, seen: Observation) -> None:
+        """What would be passed over, because a glance saw less than `calm_below`, leads to nothing indeed."""
+        below = self.ladder.calm_below(seen.used)
+        if below is not None:
+            passed_over = deepcopy(self.ladder)
+            for used in (below - 1, 0):
+                again = replace(seen, taken_at=max(seen.taken_at, self.now), used=used)
+                assert passed_over.step(again, self.now) is None
+                assert passed_over.held == NONE
+                # a reading that came too late was not taken, its limit neither: `again` has it
+                assert all(isinstance(note, ThresholdsChanged) for note in passed_over.notes)
 
 
 def said(notes: tuple[Note, ...]) -> list[Note]:

@@ -10,7 +10,7 @@ the same decisions. `notes` says what else the last step changed. The rules are 
 
 from __future__ import annotations
 
-from memory_watchdog.observation import Limit, Observation, Outcome
+from memory_watchdog.observation import Limit, Observation, Outcome, Reading
 from memory_watchdog.policy import held, requests
 from memory_watchdog.policy.efficacy import Basis
 from memory_watchdog.policy.events import (
@@ -92,6 +92,18 @@ class Ladder:
         """Places of the budget that are free, the quarter for the highest cleanup level among them."""
         highest = self.settings.highest_cleanup()
         return 0 if highest is None else max(0, budget_places(self.settings, self.state, highest))
+
+    def calm_below(self, used: Reading) -> int | None:
+        """Below this, no number that `used` may take next leads to anything, but for what a forecast begins to foresee.
+
+        None where something is held, waited for or foreseen: then every number may matter, also one that lies lower.
+        """
+        state = self.state
+        waits = state.request is not None or state.unanswered is not None or self.outlook.near_since is not None
+        if waits or state.held != NONE or not isinstance(used, int):
+            return None
+        lowest = min((edge.enter for edge in self.thresholds.edges if edge is not None), default=None)
+        return None if lowest is None or used >= lowest else lowest
 
     def step(self, event: Event, now: float) -> Decision | None:
         """Take one event; answer with the request to be sent, if any.

@@ -81,6 +81,7 @@ class Cgroup:
         self._home_source = None if home is None else home.number
         self._membership = membership
         self._said = said
+        self._last: Folder | None = None
 
     @property
     def home(self) -> Path | Unavailable:
@@ -102,10 +103,15 @@ class Cgroup:
         if used is None:
             used = Used(_IN_ROOT, _IN_ROOT) if folder is None else self._used(folder)
         pressure = _IN_ROOT if self._home is None else self._version.pressure(self._home)
+        self._last = folder
         path = str(self._place.path if folder is None else folder.path)
         return CgroupNumbers(
             limit, of_limit, used, self.kills(), pressure, self._home_source, path, folder, self._version is V1
         )
+
+    def unreclaimable(self) -> Reading:
+        """That of the last reading's cgroup again, whatever its limit has become."""
+        return _IN_ROOT if self._last is None else self._used(self._last).unreclaimable
 
     def kills(self) -> Reading:
         """Processes of the target that the kernel killed for memory, in this cgroup."""

@@ -93,6 +93,12 @@ class CgroupView:
             self._detach()
         return self._unknown(why)
 
+    def glance(self) -> Reading:
+        """Only what the cgroup of the last look cannot give back: three preads."""
+        if self._held is None or self._held.moved():
+            return Unavailable(Reason.GONE, "the process has moved or ended")
+        return self._held.unreclaimable()
+
     def home(self) -> Path | Unavailable:
         """The folder of the process's own cgroup (v2), as it is held now; why there is none."""
         if self._held is None:

@@ -1,0 +1,67 @@
+"""Between two looks, close below a threshold, only the number that is compared is read: what that must not lose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.target import MIB, Target, running_target
+from tests.support.wait import eventually
+from tests.support.watchdog import Watchdog, config, running_watchdog
+
+INTERVAL = "60s"
+"""So long that nothing in here comes of a look at its interval."""
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    with running_target() as running:
+        yield running
+
+
+@pytest.fixture
+def watchdog(tmp_path: Path, target: Target) -> Iterator[Watchdog]:
+    target.control(grow=40)
+    levels = [{"name": "high", "enter": "120MiB", "exit": "110MiB", "cleanup": {"path": "/memory/cleanup"}}]
+    settings = config(
+        target.url, limit="200MiB", interval=INTERVAL, min_interval="20ms", levels=levels, measure="anon", stats=None
+    )
+    with running_watchdog(tmp_path, settings) as running:
+        eventually(lambda: running.metrics().value("target_used_bytes"))
+        yield running
+
+
+def observed_at(watchdog: Watchdog) -> float:
+    return watchdog.metrics().value("target_last_observation_timestamp_seconds") or 0.0
+
+
+def test_a_crossing_is_answered_long_before_the_interval(watchdog: Watchdog, target: Target) -> None:
+    first = observed_at(watchdog)
+    target.control(grow=90)
+    watchdog.wait_for("level", after="high")
+    watchdog.wait_for("cleanup")
+    assert observed_at(watchdog) > first
+
+
+def test_a_peak_that_only_a_glance_saw_is_exported(watchdog: Watchdog, target: Target) -> None:
+    first = observed_at(watchdog)
+    target.control(grow=30)
+
+    def peak() -> bool:
+        seen = watchdog.metrics()
+        used, highest = seen.value("target_used_bytes"), seen.value("target_used_peak_bytes")
+        assert used is not None
+        assert highest is not None
+        return highest - used > 25 * MIB
+
+    eventually(peak)
+    assert observed_at(watchdog) == first, "no look has seen it"
+
+
+def test_a_process_that_ends_is_looked_for_at_once(watchdog: Watchdog, target: Target) -> None:
+    first = observed_at(watchdog)
+    target.process.kill()
+    eventually(lambda: observed_at(watchdog) > first)
+    watchdog.wait_for("the process cannot be read")
