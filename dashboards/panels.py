@@ -129,6 +129,16 @@ def by_steps() -> dashboard.FieldColor:
     return dashboard.FieldColor().mode(dashboard_models.FieldColorModeId.THRESHOLDS)
 
 
+def by_height() -> dashboard.FieldColor:
+    """For series that only their names tell apart: from blue to purple, the higher one goes.
+
+    The blues are what is measured anyway. Grafana's palettes use red and green for mere names, and its shades of one
+    colour lie too close to each other. Who sees no red tells these series apart by their height and the tooltip.
+    """
+    mode, highest = dashboard_models.FieldColorModeId.CONTINUOUS_BL_PU, dashboard_models.FieldColorSeriesByMode.MAX
+    return dashboard.FieldColor().mode(mode).series_by(highest)
+
+
 def _texts(panel: Panel) -> ValueMapping:
     results = {
         value: dashboard_models.ValueMappingResult(text=text, color=colour, index=index)
@@ -165,8 +175,6 @@ class TimeSeries(Panel):
     """Lines over time."""
 
     stacked: bool = False
-    shades_of: Colour = Colour.USED
-    """Series that only their names tell apart are lighter and darker ones of this colour: all others have a meaning."""
     legend_values: Sequence[str] = ()
     """Numbers beside the names: `mean`, `max`, `lastNotNull`; the legend is a table then."""
     fill: int = 0
@@ -175,8 +183,7 @@ class TimeSeries(Panel):
         """The panel as the library has it."""
         panel = timeseries.Panel()
         begun(panel, self, number)
-        shades = dashboard.FieldColor().mode(dashboard_models.FieldColorModeId.SHADES).fixed_color(self.shades_of)
-        panel.color_scheme(shades)
+        panel.color_scheme(by_height())
         panel.line_width(1 if self.stacked else 2).fill_opacity(70 if self.stacked else self.fill)
         panel.show_points(models.VisibilityMode.AUTO).point_size(4).axis_soft_min(0)
         panel.span_nulls(False)
@@ -256,6 +263,7 @@ class BarGauge(Panel):
         panel.value_mode(models.BarGaugeValueMode.TEXT).show_unfilled(True)
         panel.text(common.VizTextDisplayOptions().title_size(14).value_size(18)).no_value("none")
         panel.sizing(models.BarGaugeSizing.MANUAL).min_viz_width(8).min_viz_height(16).max_viz_height(36)
+        panel.name_placement(models.BarGaugeNamePlacement.TOP)
         for ref_id, query in zip(REF_IDS, self.queries, strict=False):
             # A name of its own is shown also where there is only one bar.
             name = DynamicConfigValue(

@@ -21,7 +21,7 @@ CLEANUPS = Row(
             "their bars: the allocator keeps what was freed, or memory came straight back.",
             queries=(
                 Query(
-                    increase(of_target("cleanup_reclaimed_bytes_total")), f"reclaimed {{{{level}}}} {NAME}",
+                    f"{increase(of_target('cleanup_reclaimed_bytes_total'))} > 0", f"reclaimed {{{{level}}}} {NAME}",
                     Colour.GOOD, Look.BARS, scenario=Scenario.SAWTOOTH,
                 ),
                 Query(
@@ -129,12 +129,12 @@ STATISTICS = Row(
             ),
         ),
         TimeSeries(
-            title="Failed readings", width=8, unit="short", minimum=0,
+            title="Failed readings", width=8, unit="short", minimum=0, stacked=True,
             description="Failed readings of the statistics by reason. A timeout means busy, not down.",
             queries=(
                 Query(
                     f"{by_target(increase(of_target('stats_failures_total')), 'reason')} > 0", f"{{{{reason}}}} {NAME}",
-                    Colour.BAD, Look.BARS, scenario=Scenario.RESTART,
+                    look=Look.BARS, scenario=Scenario.RESTART,
                 ),
             ),
         ),
@@ -177,12 +177,12 @@ EVENTS = Row(
             ),
         ),
         TimeSeries(
-            title="Failed cleanups", width=12, unit="short", minimum=0,
+            title="Failed cleanups", width=12, unit="short", minimum=0, stacked=True,
             description="Cleanup requests that failed or timed out, by level and reason.",
             queries=(
                 Query(
                     f"{by_target(increase(of_target('cleanup_failures_total')), 'level', 'reason')} > 0",
-                    f"{{{{level}}}}: {{{{reason}}}} {NAME}", Colour.BAD, Look.BARS, scenario=Scenario.FAILING,
+                    f"{{{{level}}}}: {{{{reason}}}} {NAME}", look=Look.BARS, scenario=Scenario.FAILING,
                 ),
             ),
         ),

@@ -80,7 +80,7 @@ MEMORY = Row(
             queries=(
                 Query(USED, f"used {NAME}", Colour.USED),
                 Query(
-                    where(USED, HELD), f"a level is held {NAME}", Colour.WARNING, Look.AREA, scenario=Scenario.SAWTOOTH,
+                    where(USED, HELD), f"a level is held {NAME}", Colour.WARNING, Look.AREA, scenario=Scenario.LEAK,
                 ),
                 Query(
                     where(USED, HIGHEST_HELD), f"the highest level is held {NAME}", Colour.BAD, Look.AREA,
@@ -117,7 +117,6 @@ COMPONENTS = Row(
     (
         TimeSeries(
             title="Components, and what none of them explains", width=16, height=9, unit="bytes", stacked=True,
-            shades_of=Colour.DEEP,
             description="What the server says its components hold, one on the other, and on top what none of them "
             "explains. When the top grows and the rest does not, something leaks that nobody counts, or the allocator "
             "keeps what was freed.",

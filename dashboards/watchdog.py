@@ -96,7 +96,7 @@ SOURCES = Row(
     "Sources and actions",
     (
         TimeSeries(
-            title="Source errors", width=12, unit="short", minimum=0,
+            title="Source errors", width=12, unit="short", minimum=0, stacked=True,
             description="Failed readings of process, cgroup and limit, by reason. What could not be read is unknown: "
             "nothing is decided on it. Some around a restart of the server are normal.",
             queries=(
@@ -107,7 +107,7 @@ SOURCES = Row(
             ),
         ),
         TimeSeries(
-            title="Statistics errors", width=12, unit="short", minimum=0,
+            title="Statistics errors", width=12, unit="short", minimum=0, stacked=True,
             description="Failed readings of the servers' own statistics, by reason. A timeout means busy, not down: "
             "memory is read on from the process.",
             queries=(
@@ -118,7 +118,7 @@ SOURCES = Row(
             ),
         ),
         TimeSeries(
-            title="Suppressed actions", width=12, unit="short", minimum=0,
+            title="Suppressed actions", width=12, unit="short", minimum=0, stacked=True,
             description="Wanted actions that were not sent, by reason: once a reason until something is sent or the "
             "level changes. cooldown and in_flight are everyday; budget, stale and no_limit want a look.",
             queries=(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -59,6 +60,13 @@ def test_a_board_without_annotations_has_an_empty_list() -> None:
     assert json.loads(replace(FLEET, annotations=()).text())["annotations"]["list"] == []
 
 
+def test_links_and_pictures_of_the_page_are_there() -> None:
+    page = HERE.parent / "docs" / "dashboards.md"
+    found = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+    assert [link for link in found if not (page.parent / link).exists()] == []
+    assert {Path(link).name for link in found} >= {path.name for path in (page.parent / "images").iterdir()}
+
+
 # Machado, Oliveira, Fernandes (2009), "A physiologically-based model for simulation of color vision deficiency",
 # severity 1; they work on linear RGB.
 EYES = {
@@ -92,6 +100,17 @@ def distance(one: str, other: str, eyes: str) -> float:
 def test_colours_stay_apart_for_all_eyes(eyes: str) -> None:
     for one, other in combinations(Colour, 2):
         assert distance(one, other, eyes) > LEAST_DISTANCE, (one.name, other.name)
+
+
+RAMP = ("#5794F2", "#B877D9")
+"""Grafana's blue and purple: the ends of `panels.by_height`."""
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_what_only_names_tell_apart_is_like_no_meaning_but_what_is_measured(eyes: str) -> None:
+    for end in RAMP:
+        for meaning in set(Colour) - {Colour.USED, Colour.DEEP}:
+            assert distance(end, meaning, eyes) > LEAST_DISTANCE, meaning.name
 
 
 def test_red_and_green_would_not_stay_apart() -> None:
