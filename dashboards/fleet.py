@@ -6,6 +6,7 @@ from dashboards.board import UIDS, Board, Row
 from dashboards.colours import Colour
 from dashboards.panels import BarGauge, Stat, TimeSeries
 from dashboards.queries import (
+    AROUND,
     BY_TARGET,
     ENTER,
     HELD,
@@ -19,6 +20,7 @@ from dashboards.queries import (
     increase,
     mean_an_hour,
     of_target,
+    rate,
     total_shown,
     where,
 )
@@ -106,8 +108,8 @@ WORST_FIRST = Row(
                 Query(where(by_target(GROWTH), WORST), scenario=Scenario.LEAK, needs=Needs.MINUTES),
                 Query(where(by_target(f"{of_target('target_level')} == 1", "level"), WORST)),
                 Query(where(mean_an_hour(CLEANUPS), WORST)),
-                Query(where(total_shown(by_target(increase(FAILURES))), WORST)),
-                Query(where(total_shown(by_target(increase(INEFFECTIVE))), WORST)),
+                Query(where(total_shown(by_target(rate(FAILURES))), WORST)),
+                Query(where(total_shown(by_target(rate(INEFFECTIVE))), WORST)),
             ),
             columns=(
                 Column("target", "Target", 170, link=TARGET_LINK),
@@ -157,9 +159,9 @@ TRENDS = Row(
             ),
         ),
         TimeSeries(
-            title="Cleanups", width=12, unit="short", minimum=0,
-            description="Requests sent over the whole fleet, and those of them that reclaimed too little or failed, "
-            "since the point before. Orange and red should be far lower than blue.",
+            title="Cleanups", width=12, unit="short", minimum=0, decimals=0,
+            description="Requests sent over the whole fleet, and those of them that reclaimed too little or failed. "
+            f"{AROUND} Orange and red should be far lower than blue.",
             queries=(
                 Query(f"sum({increase(CLEANUPS)})", "sent", Colour.USED, Look.BARS),
                 Query(
@@ -169,7 +171,7 @@ TRENDS = Row(
             ),
         ),
         TimeSeries(
-            title="Restarts and kills", width=12, unit="short", minimum=0,
+            title="Restarts and kills", width=12, unit="short", minimum=0, decimals=0,
             description="New processes that took the place of old ones, whoever restarted them, and processes that the "
             "kernel killed for memory. A kill is what the watchdog is there to prevent.",
             queries=(
@@ -192,7 +194,7 @@ FAILING = Row(
             "as a broken one; a refused connection or a status is a wrong address or an error inside the server.",
             queries=(
                 Query(
-                    f"{total_shown(by_target(increase(FAILURES), 'level', 'reason'))} > 0.5", scenario=Scenario.FAILING,
+                    f"{total_shown(by_target(rate(FAILURES), 'level', 'reason'))} > 0.5", scenario=Scenario.FAILING,
                 ),
             ),
             columns=(
@@ -210,7 +212,7 @@ FAILING = Row(
             steps=((None, Colour.WARNING),),
             queries=(
                 Query(
-                    f"sort_desc(topk(10, {total_shown(by_target(increase(INEFFECTIVE)))} > 0.5))",
+                    f"sort_desc(topk(10, {total_shown(by_target(rate(INEFFECTIVE)))} > 0.5))",
                     "{{target}} {{instance}}", scenario=Scenario.LEAK,
                 ),
             ),

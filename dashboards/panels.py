@@ -31,9 +31,6 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from dashboards.colours import Colour
 from dashboards.queries import Look, Query
 
-COUNTED = (Look.BARS, Look.POINTS)
-"""What happened since the point before: points lie as far apart as rates look back, so that all counts once."""
-
 DATA_SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 REF_IDS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -103,8 +100,6 @@ def begun(builder: _Common, panel: Panel, number: int, *, instant: bool = False,
         target = (
             prometheus.Dataquery().ref_id(ref_id).datasource(DATA_SOURCE).expr(query.expr).legend_format(query.legend)
         )
-        if query.look in COUNTED and not instant:
-            target = target.interval("$__rate_interval")
         if table:
             target = target.format(PromQueryFormat.TABLE)
         builder.with_target(target.instant() if instant else target.range())
@@ -211,8 +206,8 @@ def _legend(values: Sequence[str]) -> common.VizLegendOptions:
 class Stat(Panel):
     """A number, or one for each series."""
 
-    reduce: str = "lastNotNull"
     height: int = 4
+    instant: bool = False
     names: bool = False
     """Show what each series is called: where there may be several."""
     spark: bool = False
@@ -222,10 +217,10 @@ class Stat(Panel):
     def build(self, number: int) -> stat.Panel:
         """The panel as the library has it."""
         panel = stat.Panel()
-        begun(panel, self, number)
+        begun(panel, self, number, instant=self.instant)
         if self.absent:
             panel.no_value(self.absent)
-        panel.color_scheme(by_steps()).reduce_options(reduced(self.reduce))
+        panel.color_scheme(by_steps()).reduce_options(reduced("lastNotNull"))
         panel.color_mode(models.BigValueColorMode.VALUE).justify_mode(models.BigValueJustifyMode.AUTO)
         panel.graph_mode(models.BigValueGraphMode.AREA if self.spark else models.BigValueGraphMode.NONE)
         panel.text_mode(models.BigValueTextMode.VALUE_AND_NAME if self.names else models.BigValueTextMode.VALUE)

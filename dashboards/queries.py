@@ -25,6 +25,9 @@ BY_TARGET = "job, instance, target"
 
 HOUR = 3600
 
+AROUND = "Each point counts what happened in the rate interval before it, so what happens once may show in several."
+"""What a panel of events says of its numbers."""
+
 
 class Look(StrEnum):
     """How a line is drawn."""
@@ -76,12 +79,16 @@ def by_target(expr: str, *labels: str) -> str:
 
 def mean_an_hour(counter: str) -> str:
     """How often an hour, as the mean over what the dashboard shows."""
-    return f"avg_over_time({by_target(rate(counter))}[$__range:$__rate_interval]) * {HOUR}"
+    return f"avg_over_time({by_target(rate(counter))}[$__range:$__interval]) * {HOUR}"
 
 
-def total_shown(expr: str) -> str:
-    """The sum of an increase over what the dashboard shows."""
-    return f"sum_over_time({expr}[$__range:$__rate_interval])"
+def total_shown(rates: str) -> str:
+    """How often over what the dashboard shows, from rates: each times the step, summed.
+
+    A sum of `increase` over windows that only touch would lose what happens between the last sample of one window and
+    the first of the next, with Grafana's windows of four scrapes a quarter of all.
+    """
+    return f"sum_over_time({rates}[$__range:$__interval]) * $__interval_ms / 1000"
 
 
 def share_of(part: str, whole: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.board import Row
 from dashboards.colours import Colour
 from dashboards.panels import BarGauge, StateTimeline, TimeSeries
-from dashboards.queries import BY_TARGET, Look, Query, by_target, increase, of_target, rate, where
+from dashboards.queries import AROUND, BY_TARGET, Look, Query, by_target, increase, of_target, rate, where
 from dashboards.scenarios import Scenario
 from dashboards.target_parts import AFTER_SECONDS, HIT_RATE, MISSES, NAME, RECENTLY_CLEANED
 
@@ -31,9 +31,9 @@ CLEANUPS = Row(
             ),
         ),
         TimeSeries(
-            title="Cleanups by trigger", width=12, unit="short", minimum=0,
-            description="Requests sent since the point before, by what triggered them; and those that reclaimed too "
-            "little or failed. Few and effective is healthy; many and ineffective is a leak.",
+            title="Cleanups by trigger", width=12, unit="short", minimum=0, decimals=0,
+            description="Requests sent, by what triggered them; and those that reclaimed too little or failed. "
+            f"{AROUND} Few and effective is healthy; many and ineffective is a leak.",
             queries=(
                 Query(
                     f"{by_target(increase(of_target('cleanups_total')), 'trigger')} > 0", f"{{{{trigger}}}} {NAME}",
@@ -129,7 +129,7 @@ STATISTICS = Row(
             ),
         ),
         TimeSeries(
-            title="Failed readings", width=8, unit="short", minimum=0, stacked=True,
+            title="Failed readings", width=8, unit="short", minimum=0, decimals=0, stacked=True,
             description="Failed readings of the statistics by reason. A timeout means busy, not down.",
             queries=(
                 Query(
@@ -159,7 +159,7 @@ EVENTS = Row(
             ),
         ),
         TimeSeries(
-            title="Restarts, kills and suppressed actions", width=12, unit="short", minimum=0,
+            title="Restarts, kills and suppressed actions", width=12, unit="short", minimum=0, decimals=0,
             description="New processes in the place of old ones, processes that the kernel killed for memory, and "
             "wanted actions that were not sent, by reason.",
             queries=(
@@ -177,7 +177,7 @@ EVENTS = Row(
             ),
         ),
         TimeSeries(
-            title="Failed cleanups", width=12, unit="short", minimum=0, stacked=True,
+            title="Failed cleanups", width=12, unit="short", minimum=0, decimals=0, stacked=True,
             description="Cleanup requests that failed or timed out, by level and reason.",
             queries=(
                 Query(

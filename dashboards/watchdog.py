@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboards.board import Board, Row
 from dashboards.colours import Colour
 from dashboards.panels import Stat, StateTimeline, TimeSeries
-from dashboards.queries import Look, Query, increase, of_target, of_watchdog, rate
+from dashboards.queries import Look, Query, increase, of_target, of_watchdog, rate, total_shown
 from dashboards.scenarios import Scenario
 from dashboards.tables import Column, Table
 
@@ -36,10 +36,10 @@ GLANCE = Row(
             queries=(Query(f"time() - min({of_target('target_last_observation_timestamp_seconds')})"),),
         ),
         Stat(
-            title="State not saved", width=4, unit="short", reduce="sum", decimals=0, steps=NONE_IS_GOOD,
+            title="State not saved", width=4, unit="short", instant=True, decimals=0, steps=NONE_IS_GOOD,
             description="Failed attempts to write the state file, over the time shown. What is not saved is forgotten "
             "at a restart: cooldowns, budget, pause.",
-            queries=(Query(f"sum({increase(of_watchdog('memory_watchdog_state_save_failures_total'))})"),),
+            queries=(Query(total_shown(f"sum({rate(of_watchdog('memory_watchdog_state_save_failures_total'))})")),),
         ),
         Stat(
             title="Most memory", width=4, unit="bytes", decimals=0,
@@ -66,7 +66,7 @@ TIME = Row(
             queries=(Query(of_target("tick_duration_seconds"), "{{instance}} {{target}}"),),
         ),
         TimeSeries(
-            title="Late ticks", width=12, unit="short", minimum=0,
+            title="Late ticks", width=12, unit="short", minimum=0, decimals=0,
             description="Ticks that began later than they should have. A few after a pause of the machine are normal; "
             "a steady number means that the watchdog does not get the processor time that it needs.",
             queries=(Query(increase(of_target("ticks_late_total")), "{{instance}} {{target}}", look=Look.BARS),),
@@ -96,7 +96,7 @@ SOURCES = Row(
     "Sources and actions",
     (
         TimeSeries(
-            title="Source errors", width=12, unit="short", minimum=0, stacked=True,
+            title="Source errors", width=12, unit="short", minimum=0, decimals=0, stacked=True,
             description="Failed readings of process, cgroup and limit, by reason. What could not be read is unknown: "
             "nothing is decided on it. Some around a restart of the server are normal.",
             queries=(
@@ -107,7 +107,7 @@ SOURCES = Row(
             ),
         ),
         TimeSeries(
-            title="Statistics errors", width=12, unit="short", minimum=0, stacked=True,
+            title="Statistics errors", width=12, unit="short", minimum=0, decimals=0, stacked=True,
             description="Failed readings of the servers' own statistics, by reason. A timeout means busy, not down: "
             "memory is read on from the process.",
             queries=(
@@ -118,7 +118,7 @@ SOURCES = Row(
             ),
         ),
         TimeSeries(
-            title="Suppressed actions", width=12, unit="short", minimum=0, stacked=True,
+            title="Suppressed actions", width=12, unit="short", minimum=0, decimals=0, stacked=True,
             description="Wanted actions that were not sent, by reason: once a reason until something is sent or the "
             "level changes. cooldown and in_flight are everyday; budget, stale and no_limit want a look.",
             queries=(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,18 @@ from pathlib import Path
 import pytest
 
 from dashboards.generate import BOARDS, HERE
+from dashboards.queries import by_target, rate, total_shown
 from dashboards.scenarios import Needs, Scenario
 from tests.support.dashboard_json import panels, variable_selectors
+from tests.support.prometheus import backfill, running_prometheus
 from tests.support.scenario_server import KINDS
-from tests.support.scenarios import FAST, MODELLED, SLOW, TARGET, Pace, Stage, played
+from tests.support.scenarios import FAST, MODELLED, SLOW, TARGET, Pace, Stage, played, with_variables
 from tests.support.wait import PATIENCE
+from tests.support.watchdog import fetch
+
+BEGINS = 1_790_000_010
+HOURS = 2
+FAILED_AT = [400, 1201, 1216, 1900, 2777, 3500, 3601, 4242, 5000, 6000, 6061]
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,30 @@ def check(folder: Path, pace: Pace, seconds: float, modelled: frozenset[Needs]) 
         offered = {"job": {"memory-watchdog"}, "instance": {*KINDS, MODELLED}, "target": {TARGET}}
         assert variables_offer(stage) == {f"{board.name} {name}": offered[name] for board in BOARDS for name in offered}
         assert stage.values("memory_watchdog_nothing", ".+", instant=True) == []  # it would be seen
+
+
+@pytest.mark.parametrize("points", [1000, 200, 100], ids=lambda points: f"{points} points")
+def test_what_happens_once_is_counted_once(past: str, points: int) -> None:
+    """Over two hours, scraped every 15 s: whatever the step, and so how far windows of rates overlap."""
+    failures = 'memory_watchdog_cleanup_failures_total{job=~"$job", instance=~"$instance", target=~"$target"}'
+    expr = with_variables(total_shown(by_target(rate(failures))), "calm", HOURS * 3600, 15, points)
+    asked = urllib.parse.urlencode({"query": expr, "time": str(BEGINS + HOURS * 3600)})
+    (answer,) = json.loads(fetch(f"{past}/api/v1/query?{asked}").text)["data"]["result"]
+    assert float(answer["value"][1]) == pytest.approx(len(FAILED_AT), abs=0.7)
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prometheus that has seen some failures, at odd times."""
+    folder = tmp_path_factory.mktemp("past")
+    labels = '{job="memory-watchdog",instance="calm",target="t"}'
+    samples = [
+        f"memory_watchdog_cleanup_failures_total{labels} {sum(each <= at for each in FAILED_AT)} {BEGINS + at}"
+        for at in range(0, HOURS * 3600 + 1, 15)
+    ]
+    backfill(folder, "\n".join(["# TYPE memory_watchdog_cleanup_failures counter", *samples, "# EOF\n"]))
+    with running_prometheus(folder) as url:
+        yield url
 
 
 @pytest.mark.timeout(240)

@@ -16,6 +16,7 @@ from memory_watchdog.web.families import FAMILIES, Kind
 
 RATE_INTERVAL_SECONDS = 1931
 RANGE_SECONDS = 86413
+NUMBERS = {"$__interval_ms": 17000}
 DURATIONS = {"$__rate_interval": RATE_INTERVAL_SECONDS, "$__range": RANGE_SECONDS, "$__interval": 17}
 
 SCRAPE_LABELS = frozenset({"job", "instance"})
@@ -74,6 +75,8 @@ class Selector:
 
 def parsed(expr: str) -> Any:
     """The expression's tree, its variables replaced. Raises ValueError where it is none."""
+    for name, number in NUMBERS.items():
+        expr = expr.replace(name, str(number))
     for name, seconds in DURATIONS.items():
         expr = re.sub(re.escape(name) + r"\b", f"{seconds}s", expr)
     return promql_parser.parse(expr)

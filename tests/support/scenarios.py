@@ -134,12 +134,20 @@ class Stage:
         return content["data"]
 
 
-def with_variables(expr: str, instance: str, shown_seconds: int) -> str:
-    """The expression as Grafana would send it."""
+def with_variables(
+    expr: str, instance: str, shown_seconds: int, scrape_seconds: int = SCRAPE_SECONDS, points: int = 300
+) -> str:
+    """The expression as Grafana would send it from a panel that is so many points wide."""
+    step = max(scrape_seconds, shown_seconds // points)
     values = {
-        "$__rate_interval": f"{max(4 * SCRAPE_SECONDS, shown_seconds // 300 + SCRAPE_SECONDS)}s",
-        "$__range": f"{shown_seconds}s", "$job": JOB, "$instance": instance, "$target": ".+",
-    }  # fmt: skip
+        "$__rate_interval": f"{max(4 * scrape_seconds, step + scrape_seconds)}s",
+        "$__interval_ms": str(1000 * step),
+        "$__interval": f"{step}s",
+        "$__range": f"{shown_seconds}s",
+        "$job": JOB,
+        "$instance": instance,
+        "$target": ".+",
+    }
     for name, value in values.items():
         expr = expr.replace(name, value)
     return expr
