@@ -62,6 +62,7 @@ def test_a_peak_that_only_a_glance_saw_is_exported(watchdog: Watchdog, target: T
 
 def test_a_process_that_ends_is_looked_for_at_once(watchdog: Watchdog, target: Target) -> None:
     first = observed_at(watchdog)
+    assert target.process is not None
     target.process.kill()
     eventually(lambda: observed_at(watchdog) > first)
     watchdog.wait_for("the process cannot be read")
