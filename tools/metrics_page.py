@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from memory_watchdog.config_values import MEASURES
 from memory_watchdog.counters import CLEANUP_REASONS, DURATION_BUCKETS, HTTP_REASONS, SOURCE_REASONS, TRIGGERS
 from memory_watchdog.observation import LimitSource, Measure
-from memory_watchdog.policy.events import Suppression
+from memory_watchdog.policy.events import RestartOutcome, Suppression
 from memory_watchdog.policy.settings import NONE
 from memory_watchdog.preset_files import preset_names
+from memory_watchdog.sources.triggers import Source
 from memory_watchdog.web.families import FAMILIES, PREFIX, Family
 
 _INTRODUCTION = f"""\
@@ -73,7 +74,9 @@ def _values() -> Iterator[tuple[str, str, str]]:
     yield "reason", "`cleanup_failures_total`", _code(CLEANUP_REASONS)
     for source, reasons in SOURCE_REASONS.items():
         yield "reason", f'`source_failures_total`, `source="{source}"`', _code(reasons)
-    yield "source", _having("source"), _code(SOURCE_REASONS)
+    yield "source", "`source_failures_total`", _code(SOURCE_REASONS)
+    yield "source", "`kernel_events_armed`, `kernel_events_total`", _code(Source)
+    yield "outcome", _having("outcome"), _code(RestartOutcome)
     yield "measure", _having("measure"), _code(measure for measure in MEASURES if measure != Measure.AUTO)
     yield "limit_source", _having("limit_source"), _code((*LimitSource, "unknown"))
     yield "process_view", _having("process_view"), _code(("process", "reported", "none"))

@@ -2,7 +2,7 @@
 
 Covers: that no key and no option lacks such a test, options as another way to write a key, what belongs to the whole
 program. Leaves to others: keys of ladder (`test_options_ladder`), requests (`test_options_requests`), foreign servers
-(`test_options_mapping`) and looking (`test_options_watching`).
+(`test_options_mapping`), the last step (`test_options_restart`) and looking (`test_options_watching`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def key_of(path: KeyPath) -> str:
 
 
 def test_every_key_of_the_config_is_shown_to_do_something() -> None:
-    for module in ("ladder", "mapping", "requests", "watching"):
+    for module in ("ladder", "mapping", "requests", "restart", "watching"):
         importlib.import_module(f"tests.integration.test_options_{module}")
     assert sorted(SHOWN) == sorted(keys_of(Config))
     assert len(SHOWN) >= 40

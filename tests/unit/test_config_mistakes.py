@@ -24,8 +24,9 @@ LISTEN = "HOST:PORT, :PORT for all interfaces, or [IPV6]:PORT, the port from 0 t
 COUNT = "a whole number from 1 to 1000000"
 TARGET_KEYS = (
     "url, name, preset, process, measure, limit, interval, min_interval, stale_after, stats, levels, settle, "
-    "escalate_after, max_cooldown, budget, forecast, dry_run"
+    "escalate_after, max_cooldown, budget, forecast, restart, dry_run"
 )
+RESTART_KEYS = "after, drain, term, min_age, budget"
 PRESETS = "comfyui, etcd, influxdb-1, jupyter, litellm, mcp, native, prometheus-process, qdrant-rag-mcp"
 STATS_KEYS = "headers, bearer_token_file, json, path, method, interval, timeout, format, map"
 CLEANUP_KEYS = "headers, bearer_token_file, json, path, mcp, reclaim, method, timeout, error, claimed"
@@ -98,7 +99,14 @@ IN_TARGET: list[Row] = [
     ("preset: nativ", 3, "preset", "'nativ'", f"{PRESETS} (did you mean native?)"),
     ("preset: 5", 3, "preset", "'5'", PRESETS),
     ("preset: [native]", 3, "preset", "a list", PRESETS),
-    ("restart: {after: 2}", 3, "restart", "an unknown key", TARGET_KEYS),
+    ("restart: {after: 0}", 3, "restart.after", "'0'", COUNT),
+    ("restart: {afer: 2}", 3, "restart.afer", "an unknown key", f"{RESTART_KEYS} (did you mean after?)"),
+    ("restart: {drain: {timeout: 5s}}", 3, "restart.drain.path", "nothing", PATH),
+    ("restart: {min_age: 0s}", 3, "restart.min_age", "'0s'", DURATION),
+    ("process: {command: x}\nrestart: {}", 4, "restart", "restart beside process.command",
+     "nothing where the process is found by its command line alone; name its port, pid_file or cgroup"),
+    ("measure: reported\nrestart: {}", 4, "restart", "restart beside measure: reported",
+     "nothing where the server's report is all that is seen"),
     ("interval: 5s\nsettle: 1s\ninterval: 6s", 5, "interval", "a second time (first in line 3)", "every key once"),
     ("process: {}", 3, "process", "no way to find it", WAYS),
     ("process: {port: null}", 3, "process", "no way to find it", WAYS),

@@ -60,6 +60,7 @@ def counters() -> Counters:
     counted.know(LEVELS, LEVELS, statistics=True)
     counted.cleanups["normal", Trigger.THRESHOLD] += 3
     counted.kernel_events["usage"] += 2
+    counted.restart_actions["ended"] += 1
     counted.last_cleanup_wall["normal"] = 1.7e9
     for seconds, request_id in ((0.2, "first"), (0.2, "second"), (3.0, "third"), (500.0, "slow")):
         counted.durations["normal"].observe(seconds, request_id, 1.7e9)

@@ -16,7 +16,7 @@ from memory_watchdog.clock import Clock, boot_id
 from memory_watchdog.observation import Limit, LimitSource, Measure, OutcomeKind, ProcessIdentity, Reason, Unavailable
 from memory_watchdog.policy.efficacy import Basis, LastEffective, Request, Unanswered
 from memory_watchdog.policy.events import Trigger, VerdictKind
-from memory_watchdog.policy.state import LadderState, LevelState, Place, shifted
+from memory_watchdog.policy.state import LadderState, LevelState, Place, Restarting, shifted
 from memory_watchdog.quantities import Percent, Size
 from memory_watchdog.state_file import SavedState, TargetState
 
@@ -37,7 +37,7 @@ requests = st.builds(
 levels = st.builds(
     LevelState,
     met_since=st.none() | times, last_request_at=st.none() | times, shadow_request_at=st.none() | times, streak=counts,
-    last_verdict=st.none() | st.sampled_from(VerdictKind),
+    last_verdict=st.none() | st.sampled_from(VerdictKind), ineffective=counts,
 )  # fmt: skip
 unanswered = st.builds(
     Unanswered, names, names, times, times, st.none() | counts, thresholds, st.booleans(), st.booleans(), st.booleans()
@@ -50,6 +50,7 @@ ladders = st.builds(
     unanswered=st.none() | unanswered, last_effective=st.none() | st.builds(LastEffective, counts, times, times),
     budget=st.lists(st.builds(Place, names, times), max_size=3), shadow_budget=st.lists(times, max_size=3),
     paused_until=st.none() | times, suppressed=st.lists(names, max_size=2),
+    restart=st.none() | st.builds(Restarting, names, times), restarts=st.lists(times, max_size=3),
 )  # fmt: skip
 states = st.builds(
     SavedState,
@@ -119,6 +120,7 @@ def test_after_another_boot_times_are_as_long_ago_as_the_wall_clock_says(tmp_pat
 TIMES = {
     "met_since", "last_request_at", "shadow_request_at", "held_since", "now", "last_known_at", "decide_after",
     "last_sent_at", "sent_at", "low_at", "answered_at", "since", "ends_at", "taken_at", "paused_until", "shadow_budget",
+    "expires_at", "restarts",
 }  # fmt: skip
 
 

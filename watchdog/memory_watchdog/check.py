@@ -67,6 +67,8 @@ def _token_warnings(target: TargetConfig) -> Iterator[str]:
     requests: list[tuple[str, RequestConfig]] = [] if target.stats is None else [("stats", target.stats)]
     for level in target.levels:
         requests += [(f"cleanup of level {level.name}", request) for request in level.cleanup or ()]
+    if target.restart is not None and target.restart.drain is not None:
+        requests.append(("drain", target.restart.drain))
     for what, request in requests:
         token = None if request.bearer_token_file is None else read_token(request.bearer_token_file)
         if isinstance(token, NotSent):
@@ -94,3 +96,5 @@ def _warnings(target: TargetConfig) -> Iterator[str]:
                 yield f"level {level.name} is entered at {level.enter}, not below the limit of {target.limit}"
     if target.dry_run:
         yield "dry run: nothing is sent"
+    if target.restart is not None:
+        yield "restart: the process is ended as the last step; its own supervisor must start it again"

@@ -30,7 +30,7 @@ from memory_watchdog.config_models import (
     TargetConfig,
     WebConfig,
 )
-from memory_watchdog.config_values import ABSENT, LEVEL_NAME_FORM, THRESHOLD_FORM, Absent
+from memory_watchdog.config_values import ABSENT, LEVEL_NAME_FORM, PATH_FORM, THRESHOLD_FORM, Absent
 from memory_watchdog.options import Given, given_options
 from memory_watchdog.yaml_lines import Document, read_document
 
@@ -64,6 +64,7 @@ _REQUIRED_FORMS = {
     "exit": THRESHOLD_FORM,
     "url": URL_FORM,
     "tool": "the name of a tool",
+    "path": PATH_FORM,
     "at": _AT_FORM,
 }
 

@@ -89,6 +89,7 @@ def _target_problems(target: Mapping[str, Any], base: KeyPath) -> Iterator[Probl
         yield Problem((*base, "measure"), "a measure other than reported where the target has no stats")
     elif target.get("measure") == Measure.REPORTED and not reports_resident(stats):
         yield Problem((*base, "measure"), "a measure other than reported where stats.map has no resident")
+    yield from _restart_problems(target, (*base, "restart"), without_url)
     yield from _request_problems(stats, (*base, "stats"))
     yield from stats_problems(stats, (*base, "stats"))
     if isinstance(target.get("levels"), list):
@@ -96,6 +97,22 @@ def _target_problems(target: Mapping[str, Any], base: KeyPath) -> Iterator[Probl
         for index, level in enumerate(target["levels"]):
             if isinstance(level, dict):
                 yield from _cleanup_problems(level.get("cleanup"), (*base, "levels", index, "cleanup"), stats)
+
+
+def _restart_problems(target: Mapping[str, Any], path: KeyPath, without_url: bool) -> Iterator[Problem]:
+    """A process is ended only where it is known without a doubt, and asked over HTTP only where there is an address."""
+    restart, process = target.get("restart"), target.get("process")
+    if not isinstance(restart, dict):
+        return
+    if isinstance(process, dict) and process.get("command") is not None:
+        allowed = "nothing where the process is found by its command line alone; name its port, pid_file or cgroup"
+        yield Problem(path, allowed, "restart beside process.command")
+    if target.get("measure") == Measure.REPORTED:
+        yield Problem(path, "nothing where the server's report is all that is seen", "restart beside measure: reported")
+    if restart.get("drain") is not None:
+        if without_url:
+            yield Problem((*path, "drain"), "nothing where the target has no url")
+        yield from _request_problems(restart["drain"], (*path, "drain"))
 
 
 def _cleanup_problems(cleanup: object, path: KeyPath, stats: object) -> Iterator[Problem]:

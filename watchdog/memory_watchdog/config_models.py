@@ -170,6 +170,31 @@ class ForecastConfig(Model):
     above: ThresholdValue = Percent(40)
 
 
+class DrainConfig(RequestConfig):
+    """The request by which the server is asked to finish before it is ended."""
+
+    path: RequestPath
+    method: Method = "POST"
+    timeout: Duration = 30.0
+
+
+class RestartBudgetConfig(Model):
+    """At most so many restarts in a sliding window of so many seconds."""
+
+    actions: Positive = 3
+    per: Duration = 3600.0
+
+
+class RestartConfig(Model):
+    """The last step: the process is ended where so many cleanups in a row were shown not to help. Times in seconds."""
+
+    after: Positive = 2
+    drain: DrainConfig | None = None
+    term: Duration = 20.0
+    min_age: Duration = 600.0
+    budget: RestartBudgetConfig = RestartBudgetConfig()
+
+
 # The defaults that follow from other keys; `given` has what was valid of the keys above.
 
 
@@ -215,6 +240,7 @@ class TargetConfig(Model):
     max_cooldown: Duration = 600.0
     budget: BudgetConfig = BudgetConfig()
     forecast: ForecastConfig = ForecastConfig()
+    restart: RestartConfig | None = None
     dry_run: Flag = False
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from memory_watchdog.observation import Reason
-from memory_watchdog.policy.events import Suppression, Trigger
+from memory_watchdog.policy.events import RestartOutcome, Suppression, Trigger
 
 DURATION_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Seconds. Measured cleanups of real servers take 0.7 to 2.3 s; the default timeouts are 30 and 60 s."""
@@ -76,12 +76,13 @@ class Counters:
     stats_failures: Counter[str] = field(default_factory=Counter)
     source_failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     kernel_events: Counter[str] = field(default_factory=Counter)
+    restart_actions: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
     ticks_late: int = 0
     durations: dict[str, Histogram] = field(default_factory=dict)
     last_cleanup_wall: dict[str, float] = field(default_factory=dict)
 
-    def know(self, levels: list[str], sending: list[str], *, statistics: bool) -> None:
+    def know(self, levels: list[str], sending: list[str], *, statistics: bool, restarts: bool = False) -> None:
         """Let every counter that can count start at 0: `increase()` does not see a series' first value."""
         for level in levels:
             self.ineffective[level] += 0
@@ -95,6 +96,9 @@ class Counters:
             self.durations.setdefault(level, Histogram())
         for suppression in Suppression:
             self.suppressed[suppression] += 0
+        if restarts:
+            for outcome in RestartOutcome:
+                self.restart_actions[outcome] += 0
         for source, reasons in SOURCE_REASONS.items():
             for reason in reasons:
                 self.source_failures[source, reason] += 0
@@ -127,6 +131,7 @@ class Counters:
             stats_failures=self.stats_failures.copy(),
             source_failures=self.source_failures.copy(),
             kernel_events=self.kernel_events.copy(),
+            restart_actions=self.restart_actions.copy(),
             durations={level: histogram.copy() for level, histogram in self.durations.items()},
             last_cleanup_wall=dict(self.last_cleanup_wall),
         )

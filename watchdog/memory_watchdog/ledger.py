@@ -19,6 +19,8 @@ from memory_watchdog.policy.events import (
     LevelChanged,
     Note,
     RequestFailed,
+    RestartDone,
+    RestartHeldBack,
     Suppressed,
     ThresholdsChanged,
     Verdict,
@@ -136,12 +138,20 @@ class TargetLedger:
         if self._listener is not None:
             self._listener(happening)
 
-    def know(self, levels: list[str], sending: list[str], *, statistics: bool, preset: str | None = None) -> None:
+    def know(
+        self,
+        levels: list[str],
+        sending: list[str],
+        *,
+        statistics: bool,
+        restarts: bool = False,
+        preset: str | None = None,
+    ) -> None:
         """Which levels there are, and which of them send: their counters exist, those of others do not."""
         with self._lock:
             self._preset = preset
             self.counters.forget_levels_but(levels)
-            self.counters.know(levels, sending, statistics=statistics)
+            self.counters.know(levels, sending, statistics=statistics, restarts=restarts)
 
     # ---- what the watcher writes
 
@@ -214,6 +224,12 @@ class TargetLedger:
                     counters.reclaimed_bytes[note.level] += note.reclaimed_bytes or 0
                     text = f"{note.kind}: {note.reason}"
                     self._happened(Happening(wall, "verdict", text, note.request_id, note.level))
+                case RestartHeldBack():
+                    counters.restart_actions[note.outcome] += 1
+                    self._happened(Happening(wall, "restart", f"{note.outcome}: {note.detail}"))
+                case RestartDone():
+                    counters.restart_actions[note.outcome] += 1
+                    self._happened(Happening(wall, "restart", f"{note.outcome}: {note.detail}", note.request_id))
                 case ThresholdsChanged():
                     crossed = f"; off, since they no longer ascend: {', '.join(note.crossed)}" if note.crossed else ""
                     self._happened(Happening(wall, "thresholds", f"limit {note.limit_bytes}{crossed}"))

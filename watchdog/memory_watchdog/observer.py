@@ -214,6 +214,11 @@ class Observer:
         """What a cleanup is filled in with; read now where one of `names` is not known yet."""
         return await self._statistics.values_with(names)
 
+    @property
+    def report(self) -> ServerReport | Unavailable:
+        """What the server said last, or why it did not."""
+        return self._statistics.report
+
     def cgroup_home(self) -> Path | Unavailable:
         """The folder of the target's own cgroup."""
         return self._cgroup.home()

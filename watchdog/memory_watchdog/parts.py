@@ -9,15 +9,18 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+from memory_watchdog.actions.evidence import DEADLINE_SECONDS
 from memory_watchdog.actions.http import CleanupRequest
 from memory_watchdog.actions.mcp import ToolCall
 from memory_watchdog.actions.reclaim import Reclaim
+from memory_watchdog.actions.restart import CHECK_SECONDS, KILL_SECONDS
 from memory_watchdog.actions.steps import CleanupStep
 from memory_watchdog.config import ABSENT, CleanupConfig, LevelConfig, TargetConfig
+from memory_watchdog.config_models import RestartConfig
 from memory_watchdog.expressions import compile_expression
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.parts_mapping import size_in_json, statistics_map
-from memory_watchdog.policy.settings import LadderSettings, LevelSettings
+from memory_watchdog.policy.settings import LadderSettings, LevelSettings, RestartSettings
 from memory_watchdog.sources.discovery import (
     ByCgroup,
     ByCommand,
@@ -45,6 +48,34 @@ def ladder_settings(target: TargetConfig) -> LadderSettings:
         dry_run=target.dry_run,
         forecast_within_seconds=target.forecast.within,
         forecast_above=target.forecast.above,
+        restart=None if target.restart is None else _restart_settings(target.restart),
+    )
+
+
+def _restart_settings(restart: RestartConfig) -> RestartSettings:
+    drain = 0.0 if restart.drain is None else restart.drain.timeout
+    return RestartSettings(
+        after=restart.after,
+        min_age_seconds=restart.min_age,
+        budget_actions=restart.budget.actions,
+        budget_per_seconds=restart.budget.per,
+        steps_seconds=CHECK_SECONDS + DEADLINE_SECONDS + drain + restart.term + KILL_SECONDS,
+    )
+
+
+def drain_request(restart: RestartConfig) -> CleanupRequest | None:
+    """What is sent before the process is ended."""
+    drain = restart.drain
+    if drain is None:
+        return None
+    return CleanupRequest(
+        path=drain.path,
+        method=drain.method,
+        timeout_seconds=drain.timeout,
+        has_body=drain.body is not ABSENT,
+        body=None if drain.body is ABSENT else drain.body,
+        headers=drain.headers,
+        token_file=drain.bearer_token_file,
     )
 
 

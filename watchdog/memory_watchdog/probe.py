@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from memory_watchdog.actions.restart import PID_1_ADVICE, ignores_kill, why_never
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import Config, TargetConfig
 from memory_watchdog.http_client import TargetClient
@@ -150,6 +151,8 @@ def _rows(target: TargetConfig, look: Look) -> Iterator[Row]:
         yield from _cgroup_rows(look.cgroup)
         yield from _event_rows(look.kernel_events)
     yield _limit_row(target, look)
+    if target.restart is not None and isinstance(look.identity, ProcessIdentity):
+        yield _restart_row(look.finder, look.identity)
     yield from _used_rows(target, look)
     yield from _statistics_rows(look.statistics, mapped=target.stats is not None and target.stats.map is not None)
     for level in target.levels:
@@ -263,6 +266,13 @@ def _limit_row(target: TargetConfig, look: Look) -> Row:
     if look.limit.source is LimitSource.MACHINE and target.limit == "auto":
         advice = "no cgroup limits the server: set limit to less than the machine's memory"
     return Row("limit", format_bytes(look.limit.bytes), look.limit.source, advice)
+
+
+def _restart_row(finder: Finder | None, identity: ProcessIdentity) -> Row:
+    never = "nothing finds it" if finder is None else why_never(identity, finder)
+    if never is not None:
+        return Row("restart", f"would be refused: {never}", "config")
+    return Row("restart", "may be ended as the last step", "config", PID_1_ADVICE if ignores_kill(identity) else "")
 
 
 def _used_rows(target: TargetConfig, look: Look) -> Iterator[Row]:

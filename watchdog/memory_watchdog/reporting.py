@@ -28,6 +28,10 @@ from memory_watchdog.policy.events import (
     LevelChanged,
     Note,
     RequestFailed,
+    Restart,
+    RestartDone,
+    RestartHeldBack,
+    RestartOutcome,
     Suppressed,
     ThresholdsChanged,
     Verdict,
@@ -124,6 +128,19 @@ class Reporter:
             used_bytes=decision.used_bytes, limit_bytes=decision.limit_bytes,
         )  # fmt: skip
 
+    def restarts(self, decision: Restart) -> None:
+        """The process is about to be ended."""
+        self.log.error(
+            "ending the process", request_id=decision.request_id, pid=decision.identity.pid, reason=decision.reason,
+            used_bytes=decision.used_bytes, limit_bytes=decision.limit_bytes, change=True,
+        )  # fmt: skip
+        self._ledger.happened(self._clock.wall(), "restart", f"ending pid {decision.identity.pid}: {decision.reason}")
+
+    def cannot_be_killed(self, advice: str) -> None:
+        """The process is one that SIGKILL does not reach from here."""
+        self.log.warning("the process can be asked to end, and not be killed", detail=advice, change=True)
+        self._ledger.happened(self._clock.wall(), "restart", advice)
+
     def answered(self, decision: Decision, outcome: Outcome) -> None:
         """A request ended."""
         self._ledger.answered(decision, outcome, self._clock.wall())
@@ -162,6 +179,13 @@ class Reporter:
                     "verdict", request_id=note.request_id, target_level=note.level, verdict=note.kind,
                     reclaimed_bytes=note.reclaimed_bytes, reason=note.reason,
                 )  # fmt: skip
+            case RestartHeldBack():
+                say = self.log.error if note.outcome is RestartOutcome.NO_BUDGET else self.log.warning
+                say("restart held back", reason=note.outcome, detail=note.detail, change=True)
+            case RestartDone():
+                is_over = note.outcome in (RestartOutcome.ENDED, RestartOutcome.KILLED)
+                say = self.log.warning if is_over else self.log.error
+                say("restart", request_id=note.request_id, outcome=note.outcome, detail=note.detail, change=True)
             case ThresholdsChanged():
                 if note.crossed:
                     self.log.error(

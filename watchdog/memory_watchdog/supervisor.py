@@ -171,7 +171,15 @@ class Supervisor:
             reporter=Reporter(logs.get(target=target.name), ledger, self._clock),
             clock=self._clock,
             saved=self._removed.pop(target.name, None),
-            shared=Shared(self._claims, self.save, self._dirty.set, self._record, self._machine_pressure, self._flight),
+            shared=Shared(
+                self._claims,
+                self.save,
+                self._dirty.set,
+                self._record,
+                self._state_folder,
+                self._machine_pressure,
+                self._flight,
+            ),
         )
         if self._recorder is not None:
             self._recorder.begin(watcher.checkpoint(str(self._boot)))
@@ -197,6 +205,9 @@ class Supervisor:
         self._leaving.discard(running.task)
         self._removed[name] = running.watcher.state()
         self._running = {other: known for other, known in self._running.items() if other != name}
+
+    def _state_folder(self) -> Path | None:
+        return None if self._state_file is None else self._state_file.parent
 
     def _flight(self, target: str, levels: list[str]) -> FlightRecorder | None:
         if self._state_file is None:

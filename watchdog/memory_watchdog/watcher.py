@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from memory_watchdog.actions.restart import PID_1_ADVICE, ignores_kill
 from memory_watchdog.actions.steps import CleanupStep, clean_up_in_steps, statistics_needed
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
@@ -36,6 +38,7 @@ from memory_watchdog.policy.events import (
     NewProcess,
     Pause,
     Reloaded,
+    Restart,
     Resume,
     Suppressed,
 )
@@ -43,6 +46,7 @@ from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
 from memory_watchdog.recording.lines import VERSION, Checkpoint, Step
 from memory_watchdog.reporting import Reporter
+from memory_watchdog.restarting import end_process
 from memory_watchdog.sources.triggers import MachinePressure
 from memory_watchdog.standing import standing_of
 from memory_watchdog.state_file import TargetState
@@ -61,14 +65,15 @@ class Shared:
 
     `claims` says which target has which process, among all targets. `save` writes the state of all targets and is
     awaited before a request goes out; `changed` says that the state is worth writing soon; `record` takes every event
-    with its decision; `machine_pressure` tells all of the machine's; `flight` makes the flight recorder of a target, if
-    there is a place for one.
+    with its decision; `state_folder` is where evidence is kept; `machine_pressure` tells all of the machine's; `flight`
+    makes the flight recorder of a target, if there is a place for one.
     """
 
     claims: dict[ProcessIdentity, str]
     save: Callable[[], Awaitable[None]]
     changed: Callable[[], None]
     record: Callable[[Step], None]
+    state_folder: Callable[[], Path | None]
     machine_pressure: MachinePressure
     flight: Callable[[str, list[str]], FlightRecorder | None]
 
@@ -126,7 +131,11 @@ class Watcher:
     def _make_known(self) -> None:
         levels = [level.name for level in self.target.levels]
         self.ledger.know(
-            levels, list(self._requests), statistics=self.target.stats is not None, preset=self.target.preset
+            levels,
+            list(self._requests),
+            statistics=self.target.stats is not None,
+            restarts=self.target.restart is not None,
+            preset=self.target.preset,
         )
 
     def state(self) -> TargetState:
@@ -296,6 +305,8 @@ class Watcher:
         replaced = self._identity is not None
         self._identity = identity
         self._reporter.attached(identity, replaced=replaced)
+        if self.target.restart is not None and ignores_kill(identity):
+            self._reporter.cannot_be_killed(PID_1_ADVICE)
         if replaced:
             self._ladder_step(NewProcess(identity), self._clock.boottime())
         self._pace.begin_anew()
@@ -306,14 +317,19 @@ class Watcher:
     def _step(self, event: Event) -> Decision | None:
         decision = self._ladder_step(event, self._clock.boottime())
         if decision is not None:
-            task = asyncio.create_task(self._act(decision, self._client, self._requests[decision.level]))
-            self._actions.add(task)
-            task.add_done_callback(self._actions.discard)
+            self._beside(self._act(decision, self._client, self._requests[decision.level]))
         return decision
+
+    def _beside(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._actions.add(task)
+        task.add_done_callback(self._actions.discard)
 
     def _ladder_step(self, event: Event, now: float) -> Decision | None:
         decision = self._ladder.step(event, now)
-        self._shared.record(Step(self.target.name, now, event, decision))
+        self._shared.record(Step(self.target.name, now, event, decision, self._ladder.restart))
+        if self._ladder.restart is not None:
+            self._beside(self._restart(self._ladder.restart))
         for note in self._ladder.notes:
             self._reporter.noted(note)
             if isinstance(note, LevelChanged) and note.after != NONE and self._picture is not None:
@@ -342,6 +358,22 @@ class Watcher:
         self._wake.set()
         if len(self._actions) == 1:  # this one: nothing else uses a client that a reload has replaced
             self._close_retired()
+
+    async def _restart(self, decision: Restart) -> None:
+        """End the process, beside the loop. The state is on disk before, so that the budget is taken whatever comes."""
+        await self._shared.save()
+        self._reporter.restarts(decision)
+        ended = await end_process(
+            decision,
+            self.target,
+            client=self._client,
+            ledger=self.ledger,
+            report=self._observer.report,
+            wall=self._clock.wall(),
+            state_folder=self._shared.state_folder(),
+        )
+        self._ladder_step(ended, self._clock.boottime())
+        self._wake.set()
 
     def _close_retired(self) -> None:
         retired, self._retired = self._retired, []

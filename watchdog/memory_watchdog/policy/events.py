@@ -69,7 +69,45 @@ class Reloaded:
     settings: LadderSettings
 
 
-Event = Observation | Outcome | NewProcess | Pause | Resume | Manual | Reloaded
+class RestartOutcome(StrEnum):
+    """How a restart ended, or why one that was due did not begin. A closed set: it is a label value.
+
+    `ended` by the drain or SIGTERM, `killed` by SIGKILL, `gone` by itself before, `refused` by a guard, `failed`: it
+    lives on.
+    """
+
+    ENDED = "ended"
+    KILLED = "killed"
+    GONE = "gone"
+    REFUSED = "refused"
+    FAILED = "failed"
+    TOO_YOUNG = "too_young"
+    PAUSED = "paused"
+    NO_BUDGET = "no_budget"
+    DRY_RUN = "dry_run"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartEnded:
+    """A restart has come to its end."""
+
+    request_id: str
+    outcome: RestartOutcome
+    detail: str = ""
+
+
+Event = Observation | Outcome | NewProcess | Pause | Resume | Manual | Reloaded | RestartEnded
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The process is to be ended now. `reason` is a sentence for the log and the evidence."""
+
+    request_id: str
+    identity: ProcessIdentity
+    reason: str
+    used_bytes: int
+    limit_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +187,21 @@ class ThresholdsChanged:
     crossed: tuple[str, ...]
 
 
-Note = LevelChanged | Suppressed | RequestFailed | Verdict | ThresholdsChanged
+@dataclass(frozen=True, slots=True)
+class RestartHeldBack:
+    """A restart was due and did not begin; noted once a reason until something is sent or the level changes."""
+
+    outcome: RestartOutcome
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartDone:
+    """A restart that began has ended."""
+
+    request_id: str
+    outcome: RestartOutcome
+    detail: str
+
+
+Note = LevelChanged | Suppressed | RequestFailed | Verdict | ThresholdsChanged | RestartHeldBack | RestartDone

@@ -61,4 +61,4 @@ def forget_when_quiet(settings: LadderSettings, state: LadderState, now: float) 
     quiet_since = state.held_since if state.last_sent_at is None else max(state.held_since, state.last_sent_at)
     if state.held == NONE and now - quiet_since >= settings.max_cooldown_seconds:
         for level in state.levels.values():
-            level.streak = 0
+            level.streak = level.ineffective = 0

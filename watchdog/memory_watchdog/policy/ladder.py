@@ -11,7 +11,7 @@ the same decisions. `notes` says what else the last step changed. The rules are 
 from __future__ import annotations
 
 from memory_watchdog.observation import Limit, Observation, Outcome, Reading
-from memory_watchdog.policy import held, requests
+from memory_watchdog.policy import held, requests, restart
 from memory_watchdog.policy.efficacy import Basis
 from memory_watchdog.policy.events import (
     Decision,
@@ -21,6 +21,8 @@ from memory_watchdog.policy.events import (
     Note,
     Pause,
     Reloaded,
+    Restart,
+    RestartEnded,
     Resume,
     Suppressed,
     Suppression,
@@ -59,6 +61,7 @@ class Ladder:
         self.thresholds = resolve(settings.levels, None)
         self._resolved_for: tuple[tuple[LevelSettings, ...], int | None] = (settings.levels, None)
         self._foresight = Foresight(outlook)
+        self.restart: Restart | None = None
         self.notes: tuple[Note, ...] = ()
         self._notes: list[Note] = []
         self._reload(settings)
@@ -106,7 +109,7 @@ class Ladder:
         return None if lowest is None or used >= lowest else lowest
 
     def step(self, event: Event, now: float) -> Decision | None:
-        """Take one event; answer with the request to be sent, if any.
+        """Take one event; answer with the request to be sent, if any. `restart` is the last step, where that is due.
 
         Raises ValueError for a Manual whose level does not exist or sends nothing.
         """
@@ -117,6 +120,8 @@ class Ladder:
         state.now = now = max(now, state.now)
         self._notes = requests.expire(self.settings, state, now)
         self._let_lapse(now)
+        self._notes += restart.let_lapse(self.settings, state, now)
+        self.restart = None
         decision: Decision | None = None
         if isinstance(event, Observation):
             decision = self._observe(event, now)
@@ -136,6 +141,8 @@ class Ladder:
                     decision = self._manual(event, now)
                 case Reloaded():
                     self._reload(event.settings)
+                case RestartEnded():
+                    self._notes += restart.end(state, event, now)
         self.notes = tuple(self._notes)
         return decision
 
@@ -190,7 +197,20 @@ class Ladder:
             after = settings.index_of(state.held)
             if after is None or (before is not None and after < before):
                 return None  # a fall sends nothing at that moment
+        if self._restarts(seen, now):
+            return None
         return self._decide(used, limit_bytes, seen.taken_at, now)
+
+    def _restarts(self, seen: Observation, now: float) -> bool:
+        """Is the process being ended, from now on or already? Then nothing else is asked of it."""
+        if self.state.restart is None and seen.taken_at > self.state.decide_after:
+            due = restart.decide(self.settings, self.state, self.thresholds, seen, now)
+            if isinstance(due, Restart):
+                self.restart = due
+            elif due is not None and (key := f"restart {due.outcome}") not in self.state.suppressed:
+                self.state.suppressed.append(key)
+                self._notes.append(due)
+        return self.state.restart is not None
 
     def _unknown(self, seen: Observation) -> tuple[Suppression, str] | None:
         if not isinstance(seen.used, int):
@@ -277,6 +297,8 @@ class Ladder:
         blocked: tuple[Suppression, str] | None = None
         if state.request is not None and state.request.answered_at is None:
             blocked = Suppression.IN_FLIGHT, f"request {state.request.request_id} is in flight"
+        elif state.restart is not None:
+            blocked = Suppression.IN_FLIGHT, "the process is being ended"
         elif blocked_by_unanswered(settings, state, level):
             blocked = Suppression.UNANSWERED, "an earlier request timed out and the server has not answered since"
         elif settings.dry_run:

@@ -6,6 +6,7 @@ Leaves to others: whether to send (`holdback`, `ladder`), the arithmetic of recl
 from __future__ import annotations
 
 from memory_watchdog.observation import Outcome, OutcomeKind, Reason
+from memory_watchdog.policy import restart
 from memory_watchdog.policy.efficacy import LastEffective, Request, Unanswered
 from memory_watchdog.policy.events import Note, RequestFailed, Trigger, Verdict, VerdictKind
 from memory_watchdog.policy.holdback import index_or_top
@@ -110,7 +111,7 @@ def lose(settings: LadderSettings, state: LadderState) -> list[Note]:
         notes.append(finish(settings, state, request, VerdictKind.INCONCLUSIVE, None, "the process was replaced"))
     state.unanswered = state.last_effective = None
     for level in state.levels.values():
-        level.streak = 0
+        level.streak = level.ineffective = 0
         level.met_since = None
     return notes
 
@@ -142,9 +143,13 @@ def finish(
         state.last_effective = LastEffective(request.low_bytes, request.low_at, request.settle_seconds)
         for level in settings.levels[: index_or_top(settings, request.level) + 1]:
             state.levels[level.name].streak = 0
+        for known in state.levels.values():
+            known.ineffective = 0
         _give_back(state, request.request_id)
     elif owner is not None and (kind is VerdictKind.INEFFECTIVE or request.outcome is not OutcomeKind.DONE):
         owner.streak += 1
+        if kind is VerdictKind.INEFFECTIVE and restart.counts(settings, request):
+            owner.ineffective += 1
     return Verdict(request.request_id, request.level, request.held, kind, request.outcome, reclaimed, reason)
 
 

@@ -27,8 +27,22 @@ class LevelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartSettings:
+    """When the last step may be taken. `after` is how many cleanups in a row must have been shown not to help.
+
+    `min_age_seconds` is doubled by each restart within the budget's window; `steps_seconds` is what all steps may take.
+    """
+
+    after: int = 2
+    min_age_seconds: float = 600.0
+    budget_actions: int = 3
+    budget_per_seconds: float = 3600.0
+    steps_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class LadderSettings:
-    """Everything about a target that the ladder decides by. Levels ascend.
+    """Everything about a target that the ladder decides by. Levels ascend. Without `restart` no process is ever ended.
 
     `forecast_within_seconds` is how near in time the limit must be for the forecast alone to act, None where it never
     does; `forecast_above` is how much must be used for that.
@@ -45,6 +59,7 @@ class LadderSettings:
     dry_run: bool = False
     forecast_within_seconds: float | None = 180.0
     forecast_above: Threshold = field(default=Percent(40))
+    restart: RestartSettings | None = None
 
     def index_of(self, name: str) -> int | None:
         """Where the level of that name stands; None where there is none (`none` included)."""

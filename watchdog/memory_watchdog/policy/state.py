@@ -21,6 +21,7 @@ class LevelState:
     shadow_request_at: float | None = None  # dry run: when it would have been
     streak: int = 0
     last_verdict: VerdictKind | None = None  # of this episode
+    ineffective: int = 0  # in a row, at the highest cleanup, answered and measured: what speaks for a restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,14 @@ class Place:
 
     request_id: str
     taken_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Restarting:
+    """The process is being ended; given up when no end was told by then."""
+
+    request_id: str
+    expires_at: float
 
 
 @dataclass(slots=True)
@@ -54,6 +63,8 @@ class LadderState:
     shadow_budget: list[float] = field(default_factory=list)
     paused_until: float | None = None
     suppressed: list[str] = field(default_factory=list)  # reasons noted since the last request or level change
+    restart: Restarting | None = None
+    restarts: list[float] = field(default_factory=list)  # when, within the budget's window
 
 
 def level_states(levels: tuple[LevelSettings, ...], known: dict[str, LevelState]) -> dict[str, LevelState]:
@@ -94,6 +105,10 @@ def shifted(state: LadderState, seconds: float) -> LadderState:
         unanswered=None
         if unanswered is None
         else replace(unanswered, since=unanswered.since + seconds, ends_at=unanswered.ends_at + seconds),
+        restart=None
+        if state.restart is None
+        else replace(state.restart, expires_at=state.restart.expires_at + seconds),
+        restarts=[at + seconds for at in state.restarts],
         last_effective=None if effective is None else replace(effective, low_at=effective.low_at + seconds),
         levels={
             name: replace(

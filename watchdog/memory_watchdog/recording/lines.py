@@ -19,7 +19,17 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from memory_watchdog.observation import Observation, Outcome
-from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, Pause, Reloaded, Resume
+from memory_watchdog.policy.events import (
+    Decision,
+    Event,
+    Manual,
+    NewProcess,
+    Pause,
+    Reloaded,
+    Restart,
+    RestartEnded,
+    Resume,
+)
 from memory_watchdog.policy.foresight import Outlook
 from memory_watchdog.policy.settings import LadderSettings
 from memory_watchdog.policy.state import LadderState
@@ -43,12 +53,13 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One event that a ladder took, and what it decided."""
+    """One event that a ladder took, and what it decided; `restart` where that is the last step."""
 
     target: str
     now: float
     event: Event
     decision: Decision | None
+    restart: Restart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,7 @@ _EVENTS: dict[str, type[Any]] = {
     "resume": Resume,
     "manual": Manual,
     "reloaded": Reloaded,
+    "restart_ended": RestartEnded,
 }
 _KINDS = {kind: name for name, kind in _EVENTS.items()}
 
@@ -83,6 +95,7 @@ class _Written(Generic[E]):
     kind: str
     event: E
     decision: Decision | None
+    restart: Restart | None = None
 
 
 _KIND = re.compile(rb'"kind": ?"([a-z_]{1,20})"')
@@ -95,6 +108,7 @@ class _Adapters:
     events: dict[str, TypeAdapter[Any]]
     steps: dict[bytes, TypeAdapter[Any]]
     decision: TypeAdapter[Decision | None]
+    restart: TypeAdapter[Restart]
     checkpoint: TypeAdapter[Checkpoint]
 
 
@@ -105,6 +119,7 @@ def _adapters() -> _Adapters:
         {name: TypeAdapter(kind) for name, kind in _EVENTS.items()},
         {name.encode(): TypeAdapter(_Written[kind]) for name, kind in _EVENTS.items()},  # type: ignore[valid-type]
         TypeAdapter(Decision | None),
+        TypeAdapter(Restart),
         TypeAdapter(Checkpoint),
     )
 
@@ -127,7 +142,8 @@ def encode(line: Line) -> bytes:
                 _adapters().decision.dump_json(line.decision),
             )
             head = json.dumps({"kind": name, "target": line.target, "now": line.now})[:-1].encode()
-            return b'%b,"event":%b,"decision":%b}\n' % (head, event, decision)
+            last = b"" if line.restart is None else b',"restart":%b' % _adapters().restart.dump_json(line.restart)
+            return b'%b,"event":%b,"decision":%b%b}\n' % (head, event, decision, last)
 
 
 def decode(text: bytes) -> Line:
@@ -137,7 +153,7 @@ def decode(text: bytes) -> Line:
         if kind is not None and kind[1] in _adapters().steps:
             # strict: JSON's numbers, strings and enums mean one thing each, and a union takes the member that fits
             step = _adapters().steps[kind[1]].validate_json(text, strict=True)
-            return Step(step.target, step.now, step.event, step.decision)
+            return Step(step.target, step.now, step.event, step.decision, step.restart)
         found = json.loads(text)
         if isinstance(found, dict) and "checkpoint" in found:
             return _checkpoint(found["checkpoint"])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 
-from memory_watchdog.policy.events import Decision, Event, Note
+from memory_watchdog.policy.events import Decision, Event, Note, Restart
 from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.recording.lines import Checkpoint, Gap, Line, Step
 
@@ -29,11 +29,13 @@ class Replayed:
     decided: Decision | None
     notes: tuple[Note, ...]
     held: str
+    recorded_restart: Restart | None = None
+    decided_restart: Restart | None = None
 
     @property
     def differs(self) -> bool:
         """Is the decision another one than was recorded?"""
-        return self.recorded != self.decided
+        return (self.recorded, self.recorded_restart) != (self.decided, self.decided_restart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +77,6 @@ class Again:
 def _again(step: Step, ladder: Ladder, offset: float) -> Replayed:
     decided = ladder.step(step.event, step.now)
     return Replayed(
-        step.target, step.now, step.now + offset, step.event, step.decision, decided, ladder.notes, ladder.held
-    )
+        step.target, step.now, step.now + offset, step.event, step.decision, decided, ladder.notes, ladder.held,
+        step.restart, ladder.restart,
+    )  # fmt: skip

@@ -188,6 +188,10 @@ FAMILIES: tuple[Family, ...] = (
     _gauge("cooldown_seconds", _TL, "The cooldown of a level, back-off included."),
     _gauge("budget_remaining", _T, "Requests that the budget still allows."),
     _counter("actions_suppressed_total", ("target", "reason"), "Wanted actions that were not sent, once a reason."),
+    _counter(
+        "restart_actions_total", ("target", "outcome"),
+        "Ends of the process as the last step, by how they went, and those that were due and held back, once a reason.",
+    ),
     _gauge("tick_duration_seconds", _T, "How long the last tick took."),
     _counter("ticks_late_total", _T, "Ticks that began later than they should have."),
     _gauge("config_last_reload_successful", (), "1 when the config was read well the last time, else 0."),

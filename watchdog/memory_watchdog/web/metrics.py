@@ -200,6 +200,7 @@ def _counters(out: _Exposition, snapshot: Snapshot) -> None:
         "actions_suppressed_total": counters.suppressed,
         "stats_failures_total": counters.stats_failures,
         "kernel_events_total": counters.kernel_events,
+        "restart_actions_total": counters.restart_actions,
         "cleanup_last_timestamp_seconds": counters.last_cleanup_wall,
     }
     for family, values in by_one.items():
