@@ -20,6 +20,7 @@ from dashboards.queries import (
     increase,
     mean_an_hour,
     of_target,
+    of_watchdog,
     rate,
     total_shown,
     where,
@@ -128,6 +129,27 @@ WORST_FIRST = Row(
     ),
 )  # fmt: skip
 
+FIRES = of_watchdog("ALERTS", 'alertstate="firing"')
+FIRING = f"(time() - {of_watchdog('ALERTS_FOR_STATE')}) and ignoring (alertstate) {FIRES}"
+ALERTS = Row(
+    "Alerts",
+    (
+        Table(
+            title="Firing alerts", width=24, height=6, unit="none", first="Active for",
+            description="Alerts of the chosen watchdogs that fire now, the one that has been active longest first. "
+            "What each means and what to do stands in its runbook, docs/runbooks/NAME.md. Empty is good.",
+            queries=(Query(FIRING, scenario=Scenario.LEAK),),
+            columns=(
+                Column("alertname", "Alert", 390),
+                Column("severity", "Severity", 110),
+                Column("target", "Target", 200, link=TARGET_LINK),
+                Column("instance", "Instance", 300),
+                Column("Value", "Active for", 130, "s", decimals=0),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
 TRENDS = Row(
     "Trends",
     (
@@ -224,5 +246,5 @@ FLEET = Board(
     name="fleet",
     title="Memory watchdog / Fleet",
     description="Many targets at a glance: who is near the limit, who is cleaned up how often, whose cleanups fail.",
-    rows=(GLANCE, WORST_FIRST, TRENDS, FAILING),
+    rows=(GLANCE, WORST_FIRST, ALERTS, TRENDS, FAILING),
 )

@@ -32,6 +32,9 @@ OTHERS = {
 }
 """What Prometheus and its client library say of every process."""
 
+ALERTS = ("ALERTS", "ALERTS_FOR_STATE")
+"""What Prometheus says of alerts. They have a target or not, so that none is asked for."""
+
 COUNTS = (Kind.COUNTER, Kind.HISTOGRAM)
 
 
@@ -45,6 +48,7 @@ class Metric:
 
 def _known() -> dict[str, Metric]:
     known = {name: Metric(kind, SCRAPE_LABELS) for name, kind in OTHERS.items()}
+    known |= {name: Metric(Kind.GAUGE, SCRAPE_LABELS | {"alertname", "alertstate", "severity"}) for name in ALERTS}
     for family in FAMILIES:
         labels = SCRAPE_LABELS | set(family.labels)
         if family.kind is Kind.HISTOGRAM:

@@ -172,8 +172,17 @@ def played(folder: Path, pace: Pace, *, modelled: bool = True) -> Iterator[Stage
                 stack.callback(thread.join)
                 stack.callback(over.set)
                 thread.start()
+        write_rules(folder)
         url = stack.enter_context(running_prometheus(folder, prometheus_config(addresses)))
         yield Stage(url, time.time())
+
+
+def write_rules(folder: Path) -> None:
+    """An alert of its own, so that alerts can be shown whatever the shipped ones wait for."""
+    expr = "memory_watchdog_target_used_bytes / memory_watchdog_target_limit_bytes > 0.7"
+    rule = {"alert": "ScenarioNearItsLimit", "expr": expr, "labels": {"severity": "warning"}}
+    content = {"groups": [{"name": "scenarios", "rules": [rule]}]}
+    (folder / "rules.yml").write_text(yaml.safe_dump(content))
 
 
 def prometheus_config(addresses: dict[str, str]) -> str:
@@ -181,9 +190,8 @@ def prometheus_config(addresses: dict[str, str]) -> str:
     groups = [{"targets": [address], "labels": {"instance": name}} for name, address in addresses.items()]
     job = {"job_name": JOB, "static_configs": groups}
     interval = f"{SCRAPE_SECONDS}s"
-    return yaml.safe_dump(
-        {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": [job]}
-    )
+    often = {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": "2s"}
+    return yaml.safe_dump({"global": often, "rule_files": ["rules.yml"], "scrape_configs": [job]})
 
 
 if __name__ == "__main__":
