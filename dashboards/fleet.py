@@ -32,6 +32,7 @@ UP = of_target("target_up")
 CLEANUPS = of_target("cleanups_total")
 FAILURES = of_target("cleanup_failures_total")
 OOM_KILLS = of_target("target_oom_kills_total")
+ENDED = of_target("restart_actions_total", 'outcome=~"ended|killed"')
 INEFFECTIVE = of_target("cleanups_ineffective_total")
 GROWTH = of_target("target_growth_bytes_per_second")
 TIME_TO_LIMIT = of_target("target_time_to_limit_seconds")
@@ -194,11 +195,16 @@ TRENDS = Row(
         ),
         TimeSeries(
             title="Restarts and kills", width=12, unit="short", minimum=0, decimals=0,
-            description="New processes that took the place of old ones, whoever restarted them, and processes that the "
-            "kernel killed for memory. A kill is what the watchdog is there to prevent.",
+            description="New processes that took the place of old ones, whoever restarted them, those of them that the "
+            "watchdog ended as the last step, and processes that the kernel killed for memory. A kill is what the "
+            "watchdog is there to prevent.",
             queries=(
                 Query(
                     f"sum({increase(of_target('target_restarts_total'))})", "restarts", Colour.WARNING, Look.BARS,
+                    scenario=Scenario.RESTART,
+                ),
+                Query(
+                    f"sum({increase(ENDED)})", "ended by the watchdog", Colour.DEEP, Look.BARS,
                     scenario=Scenario.RESTART,
                 ),
                 Query(f"sum({increase(OOM_KILLS)})", "killed for memory", Colour.BAD, Look.BARS),

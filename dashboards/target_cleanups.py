@@ -160,12 +160,17 @@ EVENTS = Row(
         ),
         TimeSeries(
             title="Restarts, kills and suppressed actions", width=12, unit="short", minimum=0, decimals=0,
-            description="New processes in the place of old ones, processes that the kernel killed for memory, and "
-            "wanted actions that were not sent, by reason.",
+            description="New processes in the place of old ones, how often the watchdog was to end one as the last "
+            "step and what became of it, processes that the kernel killed for memory, and wanted actions that were not "
+            "sent, by reason.",
             queries=(
                 Query(
                     f"{increase(of_target('target_restarts_total'))} > 0", f"restart {NAME}", Colour.DEEP, Look.BARS,
                     scenario=Scenario.RESTART,
+                ),
+                Query(
+                    f"{by_target(increase(of_target('restart_actions_total')), 'outcome')} > 0",
+                    f"last step: {{{{outcome}}}} {NAME}", Colour.BAD, Look.POINTS, scenario=Scenario.RESTART,
                 ),
                 Query(
                     increase(of_target("target_oom_kills_total")), f"killed for memory {NAME}", Colour.BAD, Look.BARS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dashboards.board import Board, Row
 from dashboards.colours import Colour
-from dashboards.panels import Stat, StateTimeline, TimeSeries
+from dashboards.panels import BarGauge, Stat, StateTimeline, TimeSeries
 from dashboards.queries import Look, Query, increase, of_target, of_watchdog, rate, total_shown
 from dashboards.scenarios import Scenario
 from dashboards.tables import Column, Table
@@ -128,8 +128,24 @@ SOURCES = Row(
                 ),
             ),
         ),
+        BarGauge(
+            title="Kernel events that are heard", width=6, unit="percentunit", instant=True, minimum=0, maximum=1,
+            decimals=0,
+            description="The share of targets for which each kind of kernel event brings the next look forward. Where "
+            "one is refused the log says why; looks come at their interval all the same.",
+            queries=(Query(f"avg by (source) ({of_target('kernel_events_armed')})", "{{source}}"),),
+        ),
+        TimeSeries(
+            title="Kernel events", width=6, unit="short", minimum=0, decimals=0, stacked=True,
+            description="Kernel events that brought a look forward: many of them mean that memory moves fast.",
+            queries=(
+                Query(
+                    f"sum by (source) ({increase(of_target('kernel_events_total'))})", "{{source}}", look=Look.BARS,
+                ),
+            ),
+        ),
         StateTimeline(
-            title="Config reloads", width=12, unit="none",
+            title="Config reloads", width=24, height=6, unit="none",
             description="Whether each watchdog runs on the config that lies in its file.",
             texts={"1": ("read", Colour.GOOD), "0": ("could not be read", Colour.BAD)},
             queries=(Query(RELOADED, "{{instance}}"),),

@@ -113,7 +113,7 @@ class Life:
             return (500, {"detail": "busy"}) if self.cleanups % 2 else (200, {"schema": 1, **error})
         with self.lock:
             before = self.cache.bytes
-            share = 0.99 if self.kind == "leak" else LEAST_SHARE
+            share = 0.99 if self.kind in {"leak", "restart"} else LEAST_SHARE
             self.cache.resize(before / MIB * share)
             freed = before - self.cache.bytes
         answer = {"schema": 1, "request_id": asked.get("request_id"), "level": asked.get("level")}

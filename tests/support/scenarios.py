@@ -40,18 +40,17 @@ GONE_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast things happen: MiB a second, the calm before a leak, the life of what is restarted (seconds)."""
+    """How fast things happen: MiB a second, and the calm before a leak (seconds)."""
 
     leak: float
     sawtooth: float
     calm_seconds: float
-    life_seconds: float
     cooldown: str
     max_cooldown: str
 
 
-FAST = Pace(leak=6, sawtooth=20, calm_seconds=1, life_seconds=7, cooldown="1s", max_cooldown="8s")
-SLOW = Pace(leak=0.34, sawtooth=1.6, calm_seconds=130, life_seconds=100, cooldown="10s", max_cooldown="80s")
+FAST = Pace(leak=6, sawtooth=20, calm_seconds=1, cooldown="1s", max_cooldown="8s")
+SLOW = Pace(leak=0.34, sawtooth=1.6, calm_seconds=130, cooldown="10s", max_cooldown="80s")
 """A leak that is forecast: not before 300 s, of growth that began after 120 s and goes on beyond the present."""
 
 
@@ -79,12 +78,13 @@ class Server:
             for stream in (process.stdin, process.stdout):
                 cast(IO[bytes], stream).close()
 
-    def live_and_die(self, over: threading.Event) -> None:
-        """Be killed and come back, again and again."""
-        while not over.wait(self.pace.life_seconds):
-            self.kill()
-            over.wait(GONE_SECONDS)
-            self.start()
+    def come_back(self, over: threading.Event) -> None:
+        """What a supervisor does: start it again, a little after the watchdog has ended it."""
+        while not over.wait(0.1):
+            if self.process is not None and self.process.poll() is not None:
+                self.kill()
+                over.wait(GONE_SECONDS)
+                self.start()
 
 
 def watchdog_config(server: Server) -> dict[str, Any]:
@@ -99,6 +99,8 @@ def watchdog_config(server: Server) -> dict[str, Any]:
         "min_interval": "100ms", "settle": "1s", "max_cooldown": pace.max_cooldown, "levels": levels,
         "measure": "pss" if server.kind == "calm" else "anon", "stats": {"interval": "1s", "timeout": "1s"},
     }  # fmt: skip
+    if server.kind == "restart":
+        target["restart"] = {"after": 1, "min_age": "1s", "term": "2s", "budget": {"actions": 60, "per": "1h"}}
     return {"web": {"listen_address": "127.0.0.1:0"}, "log": {"format": "json"}, "targets": [target]}
 
 
@@ -168,7 +170,7 @@ def played(folder: Path, pace: Pace, *, modelled: bool = True) -> Iterator[Stage
             watchdog = stack.enter_context(running_watchdog(own, watchdog_config(server)))
             addresses[kind] = watchdog.address
             if kind == "restart":
-                thread = threading.Thread(target=server.live_and_die, args=(over,))
+                thread = threading.Thread(target=server.come_back, args=(over,))
                 stack.callback(thread.join)
                 stack.callback(over.set)
                 thread.start()
