@@ -22,6 +22,9 @@ from dashboards.queries import TARGET, WATCHDOG, Query
 
 TAG = "memory-watchdog"
 UIDS = {name: f"memory-watchdog-{name}" for name in ("fleet", "target", "watchdog")}
+RUNBOOKS = "runbooks"
+"""The variable that says where the runbooks lie: the folder docs/runbooks, wherever it is served."""
+RUNBOOKS_URL = "https://git.example.com/memory-watchdog/docs/runbooks"
 ALL = models.VariableOption(selected=True, text="All", value="$__all")
 
 
@@ -127,6 +130,7 @@ def _variables(*, one_target: bool) -> list[Any]:
         _choice("job", "Job", f"{PREFIX}build_info", ()),
         _choice("instance", "Instance", f"{PREFIX}build_info", WATCHDOG[:1], first=one_target),
         _choice("target", "Target", f"{PREFIX}target_restarts_total", TARGET[:2], first=one_target),
+        dashboard.TextBoxVariable(RUNBOOKS).label("Runbooks").default_value(RUNBOOKS_URL),
     ]
 
 

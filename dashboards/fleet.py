@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dashboards.board import UIDS, Board, Row
+from dashboards.alerts_row import FIRING
+from dashboards.board import Board, Row
 from dashboards.colours import Colour
 from dashboards.panels import BarGauge, Stat, TimeSeries
 from dashboards.queries import (
@@ -20,13 +21,12 @@ from dashboards.queries import (
     increase,
     mean_an_hour,
     of_target,
-    of_watchdog,
     rate,
     total_shown,
     where,
 )
 from dashboards.scenarios import Needs, Scenario
-from dashboards.tables import Column, Table
+from dashboards.tables import TARGET_LINK, Column, Table
 
 UP = of_target("target_up")
 CLEANUPS = of_target("cleanups_total")
@@ -38,11 +38,6 @@ GROWTH = of_target("target_growth_bytes_per_second")
 TIME_TO_LIMIT = of_target("target_time_to_limit_seconds")
 
 WORST = f"topk(50, {SHARE})"
-TARGET_LINK = (
-    f"/d/{UIDS['target']}?var-datasource=${{datasource}}&var-job=${{__data.fields.job}}"
-    "&var-instance=${__data.fields.instance}&var-target=${__data.fields.target}&${__url_time_range}"
-)
-
 SHARE_STEPS = ((None, Colour.GOOD), (0.75, Colour.WARNING), (0.875, Colour.BAD))
 """The levels that a target has by default; its own are drawn on its own dashboard."""
 NONE_IS_GOOD = ((None, Colour.GOOD), (1, Colour.BAD))
@@ -125,27 +120,6 @@ WORST_FIRST = Row(
                 Column("G", "Cleanups/h", 90, "short", decimals=1),
                 Column("H", "Failed", 65, "short", steps=((None, Colour.GOOD), (0.5, Colour.BAD)), decimals=0),
                 Column("I", "Ineffective", 85, "short", steps=((None, Colour.GOOD), (0.5, Colour.WARNING)), decimals=0),
-            ),
-        ),
-    ),
-)  # fmt: skip
-
-FIRES = of_watchdog("ALERTS", 'alertstate="firing"')
-FIRING = f"(time() - {of_watchdog('ALERTS_FOR_STATE')}) and ignoring (alertstate) {FIRES}"
-ALERTS = Row(
-    "Alerts",
-    (
-        Table(
-            title="Firing alerts", width=24, height=6, unit="none", first="Active for",
-            description="Alerts of the chosen watchdogs that fire now, the one that has been active longest first. "
-            "What each means and what to do stands in its runbook, docs/runbooks/NAME.md. Empty is good.",
-            queries=(Query(FIRING, scenario=Scenario.LEAK),),
-            columns=(
-                Column("alertname", "Alert", 390),
-                Column("severity", "Severity", 110),
-                Column("target", "Target", 200, link=TARGET_LINK),
-                Column("instance", "Instance", 300),
-                Column("Value", "Active for", 130, "s", decimals=0),
             ),
         ),
     ),
@@ -252,5 +226,5 @@ FLEET = Board(
     name="fleet",
     title="Memory watchdog / Fleet",
     description="Many targets at a glance: who is near the limit, who is cleaned up how often, whose cleanups fail.",
-    rows=(GLANCE, WORST_FIRST, ALERTS, TRENDS, FAILING),
+    rows=(GLANCE, WORST_FIRST, FIRING, TRENDS, FAILING),
 )

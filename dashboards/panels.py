@@ -170,8 +170,6 @@ class TimeSeries(Panel):
     """Lines over time."""
 
     stacked: bool = False
-    legend_values: Sequence[str] = ()
-    """Numbers beside the names: `mean`, `max`, `lastNotNull`; the legend is a table then."""
     fill: int = 0
 
     def build(self, number: int) -> timeseries.Panel:
@@ -182,7 +180,7 @@ class TimeSeries(Panel):
         panel.line_width(1 if self.stacked else 2).fill_opacity(70 if self.stacked else self.fill)
         panel.show_points(models.VisibilityMode.AUTO).point_size(4).axis_soft_min(0)
         panel.span_nulls(False)
-        panel.legend(_legend(self.legend_values))
+        panel.legend(_legend())
         panel.tooltip(
             common.VizTooltipOptions().mode(models.TooltipDisplayMode.MULTI).sort(models.SortOrder.DESCENDING)
         )
@@ -195,10 +193,8 @@ class TimeSeries(Panel):
         return panel
 
 
-def _legend(values: Sequence[str]) -> common.VizLegendOptions:
+def _legend() -> common.VizLegendOptions:
     legend = common.VizLegendOptions().show_legend(True).placement(models.LegendPlacement.BOTTOM)
-    if values:
-        return legend.display_mode(models.LegendDisplayMode.TABLE).calcs(list(values))
     return legend.display_mode(models.LegendDisplayMode.LIST).calcs([])
 
 
@@ -208,8 +204,6 @@ class Stat(Panel):
 
     height: int = 4
     instant: bool = False
-    names: bool = False
-    """Show what each series is called: where there may be several."""
     spark: bool = False
     absent: str = ""
     """What is shown where there is no number, if that is no fault."""
@@ -223,7 +217,7 @@ class Stat(Panel):
         panel.color_scheme(by_steps()).reduce_options(reduced("lastNotNull"))
         panel.color_mode(models.BigValueColorMode.VALUE).justify_mode(models.BigValueJustifyMode.AUTO)
         panel.graph_mode(models.BigValueGraphMode.AREA if self.spark else models.BigValueGraphMode.NONE)
-        panel.text_mode(models.BigValueTextMode.VALUE_AND_NAME if self.names else models.BigValueTextMode.VALUE)
+        panel.text_mode(models.BigValueTextMode.AUTO)  # with its name where there are several
         return panel
 
 
@@ -278,6 +272,6 @@ class StateTimeline(Panel):
         begun(panel, self, number)
         panel.color_scheme(by_steps()).show_value(models.VisibilityMode.NEVER).merge_values(True)
         panel.row_height(0.8).fill_opacity(90).line_width(0)
-        panel.legend(_legend(()))
+        panel.legend(_legend())
         panel.tooltip(common.VizTooltipOptions().mode(models.TooltipDisplayMode.SINGLE))
         return panel

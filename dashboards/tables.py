@@ -14,10 +14,25 @@ from grafana_foundation_sdk.builders import common, table
 from grafana_foundation_sdk.models.common import TableCellHeight
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, DynamicConfigValue, MatcherConfig
 
+from dashboards.board import RUNBOOKS, UIDS
 from dashboards.colours import Colour
 from dashboards.panels import REF_IDS, Panel, begun, fixed
 
-NAME_WIDTH = 150
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where a click on a value leads."""
+
+    title: str
+    url: str
+
+
+TARGET_LINK = Link(
+    "Show this target",
+    f"/d/{UIDS['target']}?var-datasource=${{datasource}}&var-job=${{__data.fields.job}}"
+    "&var-instance=${__data.fields.instance}&var-target=${__data.fields.target}&${__url_time_range}",
+)
+RUNBOOK_LINK = Link("Open the runbook", f"${{{RUNBOOKS}:raw}}/${{__data.fields.alertname}}.md")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +48,7 @@ class Column:
     unit: str = ""
     gauge: bool = False
     steps: Sequence[tuple[float | None, Colour]] = ()
-    link: str = ""
+    link: Link | None = None
     decimals: int | None = None
 
     @property
@@ -102,6 +117,6 @@ def _properties(column: Column) -> list[DynamicConfigValue]:
             "max": 1,
             "custom.cellOptions": {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
         }
-    if column.link:
-        values["links"] = [{"title": "Show this target", "url": column.link, "targetBlank": False}]
+    if column.link is not None:
+        values["links"] = [{"title": column.link.title, "url": column.link.url, "targetBlank": False}]
     return [DynamicConfigValue(id_val=key, value=value) for key, value in values.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.alerts_row import FIRING
 from dashboards.board import Annotation, Board
 from dashboards.colours import Colour
 from dashboards.queries import Query
@@ -27,7 +28,7 @@ TARGET = Board(
     name="target",
     title="Memory watchdog / Target",
     description="The story of one server: its memory, limit and levels, its cleanups and what they cost the users.",
-    rows=(NOW, MEMORY, CLEANUPS, COMPONENTS, GROWTH, KINDS, USERS, STATISTICS, EVENTS),
+    rows=(NOW, FIRING, MEMORY, CLEANUPS, COMPONENTS, GROWTH, KINDS, USERS, STATISTICS, EVENTS),
     annotations=ANNOTATIONS,
     one_target=True,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashboards.alerts_row import FIRING
 from dashboards.board import Board, Row
 from dashboards.colours import Colour
 from dashboards.panels import BarGauge, Stat, StateTimeline, TimeSeries
@@ -194,5 +195,5 @@ WATCHDOG = Board(
     name="watchdog",
     title="Memory watchdog / Watchdog",
     description="The watchdog itself: is it alive, is it in time, what could it not read, what did it hold back?",
-    rows=(GLANCE, TIME, SOURCES, ITSELF),
+    rows=(GLANCE, FIRING, TIME, SOURCES, ITSELF),
 )

@@ -115,7 +115,7 @@ BAD: list[tuple[str, Break]] = [
     ("data_source_is_a_variable", setting("datasource", "label", "Prometheus")),
     ("data_source_is_a_variable", setting("datasource", "query", "loki")),
     ("data_source_is_a_variable", lambda dashboard: dashboard["templating"]["list"].pop(0)),
-    ("choices_are_variables", lambda dashboard: dashboard["templating"]["list"].pop()),
+    ("choices_are_variables", setting("target", "name", "server")),
     ("choices_are_variables", setting("job", "allValue", ".*")),
     ("choices_are_variables", setting("instance", "multi", False)),
     ("choices_are_variables", setting("instance", "label", "instance")),

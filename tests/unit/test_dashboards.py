@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.board import RoundTripError, differences
@@ -54,6 +55,26 @@ def test_uids_are_those_that_alerts_link_to() -> None:
     assert [json.loads(board.text())["uid"] for board in BOARDS] == [
         "memory-watchdog-fleet", "memory-watchdog-target", "memory-watchdog-watchdog"
     ]  # fmt: skip
+
+
+def test_alerts_lead_to_dashboards_that_there_are_and_back_to_their_runbooks() -> None:
+    boards = {content["uid"]: content for content in (json.loads(board.text()) for board in BOARDS)}
+    rules = [
+        rule
+        for path in (HERE.parent / "alerts").glob("*.yaml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+    for rule in rules:
+        address = rule["annotations"]["dashboard_url"]
+        uid = re.search(r"/d/([\w-]+)", address)
+        assert uid is not None, address
+        variables = {variable["name"] for variable in boards[uid[1]]["templating"]["list"]}
+        assert set(re.findall(r"[?&]var-(\w+)=", address)) <= variables
+        assert rule["annotations"]["runbook_url"].endswith(f"/{rule['alert']}.md")
+    back = '"url": "${runbooks:raw}/${__data.fields.alertname}.md"'
+    assert [board.text().count(back) for board in BOARDS] == [1, 1, 1]
 
 
 def test_a_board_without_annotations_has_an_empty_list() -> None:

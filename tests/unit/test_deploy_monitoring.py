@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.board import TAG
+from dashboards.board import RUNBOOKS_URL, TAG
 from dashboards.generate import BOARDS, HERE
 from tools.monitoring_manifests import FOLDER, ROOT, config_map, manifests, prometheus_rule, write
 
@@ -39,6 +39,10 @@ def test_prometheus_takes_its_file(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stdout + done.stderr
+
+
+def test_alerts_and_dashboards_find_the_runbooks_in_the_same_place() -> None:
+    assert loaded(PROMETHEUS)["global"]["external_labels"]["runbooks"] == RUNBOOKS_URL
 
 
 def pod_monitor() -> dict[str, Any]:
