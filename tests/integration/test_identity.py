@@ -145,3 +145,35 @@ def test_a_process_that_dies_while_it_settles(tmp_path: Path) -> None:
             assert not watchdog.said("a tick failed; this is a fault of memory-watchdog")
         finally:
             target.kill()
+
+
+OF_ANOTHER_USER = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print(os.getpid(), listener.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_hidepid_hides_is_said_to_be_hidden_and_not_to_be_gone() -> None:
+    """A /proc that shows each user his own processes, and a watchdog that may not look into others'."""
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", OF_ANOTHER_USER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server_process:
+        assert server_process.stdout is not None
+        pid, port = server_process.stdout.readline().split()
+        for option, told in (
+            (f"--target.pid={pid}", f"process {pid} is there, and /proc hides it (hidepid)"),
+            (f"--target.url=http://127.0.0.1:{port}", f"port {port} is held where we cannot look"),
+        ):
+            weak = "setpriv --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all"
+            probe = f"{sys.executable} -m memory_watchdog probe --target.name=x {option}"
+            inside = ["sh", "-c", f"mount -t proc -o hidepid=2 proc /proc && exec {weak} {probe}"]
+            command = ["unshare", "--mount", "--propagation=private", *inside]
+            seen = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+            assert f"unknown: permission: {told}" in seen.stdout, seen
+            assert "mount /proc without hidepid" in seen.stdout
+        server_process.communicate()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from memory_watchdog.cli import main
-from memory_watchdog.observation import Limit, LimitSource, Measure, Outcome, OutcomeKind
-from memory_watchdog.policy.events import Manual, NewProcess, Trigger
+from memory_watchdog.observation import Limit, LimitSource, Measure, Outcome, OutcomeKind, ProcessIdentity
+from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, RestartEnded, RestartOutcome, Trigger
 from memory_watchdog.policy.ladder import Ladder
-from memory_watchdog.policy.settings import LadderSettings
+from memory_watchdog.policy.settings import LadderSettings, RestartSettings
 from memory_watchdog.quantities import Percent
 from memory_watchdog.recording.lines import VERSION, Checkpoint, Step, encode
 from memory_watchdog.recording.reader import read
@@ -24,6 +24,7 @@ from tests.unit.ladder.simulator import DEFAULTS, ME, MIB, observe
 
 QUIET = replace(DEFAULTS, forecast_within_seconds=None)
 LATER = replace(QUIET, levels=(replace(QUIET.levels[0], enter=Percent(80), exit=Percent(72)), QUIET.levels[1]))
+ENDING = replace(QUIET, restart=RestartSettings(min_age_seconds=10.0))
 Used = Callable[[float], float]
 
 
@@ -127,6 +128,39 @@ def test_a_cleanup_by_hand_that_the_other_settings_cannot_send_is_a_difference(t
     assert tape.decided[0][1].trigger is Trigger.MANUAL
     made = with_settings(tape, replace(QUIET, levels=QUIET.levels[:1]))
     assert (made.differs_at, made.difference) == (1.0, "by hand at level aggressive")
+
+
+def ended_once(path: Path, *, told: bool = True) -> Path:
+    """A server that no cleanup helps: its process is ended, another begins. Not `told`: a tampered recording."""
+    ladder, identity = Ladder(ENDING, "w"), ME
+    checkpoint = Checkpoint(VERSION, "t", "boot", 0.0, 1.7e9, ENDING, ladder.state, ladder.outlook)
+    lines = [encode(checkpoint)]
+
+    def take(event: Event, at: float) -> Decision | None:
+        decision = ladder.step(event, at)
+        lines.append(encode(Step("t", at, event, decision, ladder.restart if told else None)))
+        return decision
+
+    for at in range(1000, 1200):
+        decision = take(replace(observe(float(at), 95 if identity is ME else 50), identity=identity), at + 0.01)
+        if ladder.restart is not None:
+            take(RestartEnded(ladder.restart.request_id, RestartOutcome.ENDED), at + 0.2)
+            identity = ProcessIdentity(7, at * 100)
+            take(NewProcess(identity), at + 0.3)
+        elif decision is not None:
+            take(Outcome(decision.request_id, OutcomeKind.DONE, 0.1), at + 0.1)
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+def test_the_end_of_a_process_is_replayed_counted_and_a_difference_where_it_is_none(tmp_path: Path) -> None:
+    tape = tape_of(ended_once(tmp_path / "tape"))
+    assert tape.figures is not None
+    assert (tape.differing, tape.figures.restarts) == (0, 1)
+    assert with_settings(tape, ENDING).differs_at is None
+    other = with_settings(tape, replace(ENDING, restart=None))
+    assert (other.difference, other.figures.restarts) == ("the process was ended before, not now", 0)
+    assert tape_of(ended_once(tmp_path / "tampered", told=False)).differing == 1
 
 
 def test_a_chart_has_a_bounded_number_of_columns_and_keeps_the_extremes() -> None:

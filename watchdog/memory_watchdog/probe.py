@@ -180,7 +180,10 @@ def _command(pid: int) -> str:
 def _process_advice(reason: Reason) -> str:
     match reason:
         case Reason.PERMISSION:
-            return "run as the server's user, share its PID namespace, or name it with process.pid_file or .command"
+            return (
+                "run as the server's user, share its PID namespace, name it with process.pid_file or .command, "
+                "or mount /proc without hidepid"
+            )
         case Reason.NOT_CONFIGURED:
             return "the url leads to another machine: run the watchdog beside the server"
         case Reason.AMBIGUOUS:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memory_watchdog.observation import Limit, Reading, Unavailable
-from memory_watchdog.policy.events import Decision, Note, Suppressed
+from memory_watchdog.policy.events import Decision, Note, RestartHeldBack, Suppressed
 from memory_watchdog.policy.settings import LadderSettings
 from memory_watchdog.policy.thresholds import Edges, resolve
 
@@ -65,6 +65,7 @@ class Figures:
     wall_offset: float = 0.0
     actions: Counter[tuple[str, str]] = field(default_factory=Counter)
     suppressed: Counter[str] = field(default_factory=Counter)
+    restarts: int = 0
     looks: int = 0
     unknown: int = 0
     first_at: float | None = None
@@ -115,6 +116,12 @@ class Figures:
         for note in notes:
             if isinstance(note, Suppressed):
                 self.suppressed[str(note.reason)] += 1
+            elif isinstance(note, RestartHeldBack):
+                self.suppressed[f"restart, {note.outcome}"] += 1
+
+    def restarted(self) -> None:
+        """The process was to be ended."""
+        self.restarts += 1
 
     def decided(self, now: float, decision: Decision) -> None:
         """One request."""

@@ -6,7 +6,8 @@ Leaves to others: the past (`tape`), counting (`figures`).
 The model: growth goes on as recorded. A cleanup that really ran and is not sent now gives its bytes back to memory when
 it was answered; one that is sent now takes the median of what was measured at its level, after the median time. The
 range is that of the 10th and 90th percentile for the same requests. A cache that was cleaned grows again, which the
-model does not know: over hours it is too hopeful, and says so.
+model does not know: over hours it is too hopeful, and says so. A process that is ended now and was not then is counted
+and not modelled: nobody knows how the new one would have grown.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from memory_watchdog.observation import Outcome, OutcomeKind
-from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, Reloaded
+from memory_watchdog.policy.events import Decision, Event, Manual, NewProcess, Reloaded, RestartEnded
 from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import LadderSettings
 from memory_watchdog.replay.figures import Figures
@@ -44,6 +45,7 @@ class _Run:
     made: Alternative
     modelled: bool
     recorded: dict[float, Decision] = field(default_factory=dict)
+    ended: frozenset[float] = frozenset()
     effects: list[Effect] = field(default_factory=list)  # of recorded cleanups, the latest first
     due: list[tuple[float, str, Decision]] = field(default_factory=list)
     taken: tuple[float, float, float] = (0.0, 0.0, 0.0)  # by ours, at the 10th, 50th and 90th percentile
@@ -69,7 +71,7 @@ class _Run:
             # The new one is as it was recorded, whatever was done to the old one.
             self.returned, self.taken = 0.0, (0.0, 0.0, 0.0)
             self.due.clear()
-        if isinstance(event, Reloaded) or (self.modelled and isinstance(event, Outcome)):
+        if isinstance(event, Reloaded) or (self.modelled and isinstance(event, Outcome | RestartEnded)):
             return
         try:
             self._step(event, now)
@@ -82,6 +84,11 @@ class _Run:
         self.made.figures.noted(self.ladder.notes)
         if decision is not None:
             self.made.figures.decided(now, decision)
+        if self.ladder.restart is not None:
+            self.made.figures.restarted()
+        ended = now in self.ended
+        if not self.modelled and ended != (self.ladder.restart is not None):
+            self._differ(now, "the process was ended before, not now" if ended else "the process is ended now")
         if not self.modelled:
             self._compare(decision, self.recorded.get(now), now)
         elif decision is not None:
@@ -134,7 +141,7 @@ def with_settings(
     state = deepcopy(tape.state)
     instance = INSTANCE if state is None else state.instance
     run = _Run(tape, Ladder(settings, instance, state), made, modelled=tape.settings is None)
-    run.recorded = dict(tape.decided)
+    run.recorded, run.ended = dict(tape.decided), frozenset(tape.ended)
     run.effects = sorted(tape.effects, key=lambda effect: effect.answered_at, reverse=True)
     for number, (now, what) in enumerate(_in_order(tape)):
         if isinstance(what, Look):

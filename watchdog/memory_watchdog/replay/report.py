@@ -76,6 +76,8 @@ def _table(columns: Sequence[tuple[str, Figures]]) -> Table:
     for level, trigger in sorted({action for one in runs for action in one.actions}):
         table.add_row(f"cleanups at {level}, {trigger}", *(str(one.actions[level, trigger]) for one in runs))
     table.add_row("cleanups in all", *(str(sum(one.actions.values())) for one in runs))
+    if any(one.restarts for one in runs):
+        table.add_row("ends of the process", *(str(one.restarts) for one in runs))
     for reason in sorted({reason for one in runs for reason in one.suppressed}):
         table.add_row(f"held back: {reason}", *(str(one.suppressed[reason]) for one in runs))
     for name in dict.fromkeys(level.name for one in runs for level in one.settings.levels):

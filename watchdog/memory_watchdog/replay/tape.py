@@ -22,6 +22,7 @@ from memory_watchdog.observation import (
     Observation,
     Outcome,
     OutcomeKind,
+    ProcessIdentity,
     Reading,
     Reason,
     Unavailable,
@@ -48,6 +49,7 @@ class Look:
     limit: Limit | Unavailable
     measure: Measure
     answered_at: float | None
+    identity: ProcessIdentity | Unavailable = _NOT_RECORDED
 
     def observation(self, used: Reading) -> Observation:
         """An observation of it, with another number used."""
@@ -56,7 +58,7 @@ class Look:
             measure=self.measure,
             used=used,
             limit=self.limit,
-            identity=_NOT_RECORDED,
+            identity=self.identity,
             memory=_NOT_RECORDED,
             report=_NOT_RECORDED,
             server_answered_at=self.answered_at,
@@ -78,7 +80,7 @@ class Tape:
     """One target. `settings` and `state` are those at the beginning; None where the past comes from Prometheus.
 
     `wall_offset` is added to a `now` for seconds since the epoch. `others` are events that are no look, with their
-    time; `decided` are the decisions as they were.
+    time; `decided` are the decisions as they were, `ended` the times at which the process was to be ended.
     """
 
     target: str
@@ -89,6 +91,7 @@ class Tape:
     others: list[tuple[float, Event]] = field(default_factory=list)
     decided: list[tuple[float, Decision]] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
     figures: Figures | None = None
     differing: int = 0
     missing: int = 0
@@ -175,7 +178,15 @@ def _take(tape: Tape, taken: Replayed, sent: dict[str, Effect]) -> None:
     tape.differing += taken.differs
     if isinstance(event, Observation):
         tape.looks.append(
-            Look(taken.now, event.taken_at, event.used, _limit(event.limit), event.measure, event.server_answered_at)
+            Look(
+                taken.now,
+                event.taken_at,
+                event.used,
+                _limit(event.limit),
+                event.measure,
+                event.server_answered_at,
+                _identity(event.identity),
+            )
         )
         tape.figures.look(taken.now, event.used, event.limit)
     else:
@@ -189,6 +200,9 @@ def _take(tape: Tape, taken: Replayed, sent: dict[str, Effect]) -> None:
                 0 if note.outcome is OutcomeKind.UNREACHED else note.reclaimed_bytes
             )
     tape.figures.noted(taken.notes)
+    if taken.decided_restart is not None:
+        tape.figures.restarted()
+        tape.ended.append(taken.now)
     if taken.decided is not None:
         tape.decided.append((taken.now, taken.decided))
         tape.figures.decided(taken.now, taken.decided)
@@ -196,7 +210,13 @@ def _take(tape: Tape, taken: Replayed, sent: dict[str, Effect]) -> None:
         tape.effects.append(sent[taken.decided.request_id])
 
 
+_IDENTITIES: dict[ProcessIdentity, ProcessIdentity] = {}
 _LIMITS: dict[tuple[int, LimitSource], Limit] = {}
+
+
+def _identity(identity: ProcessIdentity | Unavailable) -> ProcessIdentity | Unavailable:
+    """The same object for the same process."""
+    return _IDENTITIES.setdefault(identity, identity) if isinstance(identity, ProcessIdentity) else _NOT_RECORDED
 
 
 def _limit(limit: Limit | Unavailable) -> Limit | Unavailable:

@@ -28,6 +28,7 @@ from memory_watchdog.sources.procfs import (
 )
 from memory_watchdog.sources.sockets import owners, tcp_inodes, unix_inodes
 
+_PROC = Path("/proc")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PID_MAX = 1 << 22  # PID_MAX_LIMIT of 64-bit Linux
 _CLOCK_SLACK_SECONDS = 2.0  # btime is in whole seconds, start times in hundredths
@@ -150,6 +151,8 @@ def _by_pid(finder: ByPid, proc: Path) -> ProcessIdentity | Unavailable:
     stat = read_stat(proc, finder.pid)
     if isinstance(stat, Unavailable):
         if stat.reason is Reason.GONE and finder.start_ticks is None:
+            if _is_hidden(finder.pid, proc):
+                return Unavailable(Reason.PERMISSION, f"process {finder.pid} is there, and {proc} hides it (hidepid)")
             return Unavailable(Reason.NOT_FOUND, f"there is no process {finder.pid}")
         return stat
     if finder.start_ticks not in (None, stat.start_ticks):
@@ -159,6 +162,19 @@ def _by_pid(finder: ByPid, proc: Path) -> ProcessIdentity | Unavailable:
     if stat.is_kernel_thread:
         return Unavailable(Reason.INVALID, f"{finder.pid} ({stat.comm}) is a kernel thread")
     return stat.identity
+
+
+def _is_hidden(pid: int, proc: Path) -> bool:
+    """Is there a process that /proc shows as if there were none? Signal 0 asks the kernel, and sends nothing."""
+    if proc != _PROC:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not (proc / str(pid)).exists()  # else it began just now
 
 
 def _by_pid_file(path: Path, proc: Path) -> ProcessIdentity | Unavailable:
