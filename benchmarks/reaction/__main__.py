@@ -2,11 +2,11 @@
 
 Covers: from crossing a threshold to the cleanup request's arrival at the server; how far a process that grows by
 500 MB/s gets; what it costs to wait just below a threshold.
-Leaves to others: the growing process (`reaction_target`), the watchdog's cost far from a threshold (`footprint`).
+Leaves to others: the growing process (`growing`, `grown`), the other program (`earlyoom`), what the watchdog costs far
+from a threshold (`footprint`).
 
 All processes, cgroups and watchdogs are real. `Polling alone` is a process in the hierarchy's root, where there are no
-events of a cgroup. earlyoom (Debian's package, unpacked and not installed: its service would start) only says what it
-would kill; its threshold is set to what the machine has left a little later.
+events of a cgroup.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import re
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import watchdog
+from benchmarks.reaction import earlyoom
+from benchmarks.reaction.grown import Target, target
 from benchmarks.report import BenchmarkError, Row, progress, run
 from tests.support.cgroups import VERSION, RealCgroup, real_cgroup
 
@@ -36,49 +34,6 @@ LIMIT_BYTES = 2 * 2**30
 RATE_BYTES_PER_SECOND = 500_000_000
 AT_THE_FLOOR = 4
 """Targets that take turns under one watchdog."""
-
-_EARLYOOM_SENDS = re.compile(r"sending SIGTERM to process")
-_AVAILABLE = re.compile(r"^MemAvailable: +(\d+) kB$", re.M)
-
-
-class Target:
-    """A `reaction_target`, and what it answers."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        told = self._answer()
-        self.port: int = told["port"]
-        self.used: int = told["used"]
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None, "asked for"
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def asks(self, line: str) -> dict[str, Any]:
-        """One line, and its answer."""
-        assert self.process.stdin is not None, "asked for"
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def grow(self, rate: int, crossing: int, stop: int) -> dict[str, Any]:
-        """As `reaction_target` has it."""
-        return self.asks(f"grow {rate} {crossing} {stop}")
-
-
-@contextlib.contextmanager
-def target(cgroup: RealCgroup | None = None) -> Iterator[Target]:
-    """One, in a cgroup if that is given. What it had before it came there is charged where it was."""
-    command = [sys.executable, "-m", "benchmarks.reaction_target"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        if cgroup is not None:
-            cgroup.add(process.pid)
-        yield Target(process)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def target_config(name: str, seen: Target, levels: list[dict[str, Any]] | None, **keys: Any) -> dict[str, Any]:
@@ -199,67 +154,6 @@ def waiting(folder: Path, seconds: float) -> float:
             return float(100 * (started.cpu_seconds() - cpu) / (time.monotonic() - began))
 
 
-@contextlib.contextmanager
-def earlyoom() -> Iterator[str]:
-    """The program: as it is installed, else out of Debian's package."""
-    installed = shutil.which("earlyoom")
-    if installed:
-        yield installed
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for command in (["apt-get", "download", "earlyoom"], ["sh", "-c", "dpkg-deb -x earlyoom_*.deb ."]):
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise BenchmarkError(f"earlyoom cannot be had: {done.stderr.strip()[-200:]}")
-        yield f"{folder}/usr/bin/earlyoom"
-
-
-def available_bytes() -> int:
-    """What the machine has left."""
-    found = _AVAILABLE.search(Path("/proc/meminfo").read_text(encoding="ascii"))
-    assert found is not None, "every kernel has it"
-    return int(found[1]) * 1024
-
-
-def earlyoom_milliseconds(rounds: int) -> list[float]:
-    """From the machine's available memory crossing earlyoom's threshold to its decision, at 500 MB/s."""
-    found = []
-    with earlyoom() as program:
-        for _ in range(rounds):
-            with target() as one:
-                threshold = (available_bytes() - 1400 * MIB) // 1024
-                command = [program, "--dryrun", "-M", f"{threshold},{threshold // 2}", "-r", "0"]
-                with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-                    try:
-                        found.append(_earlyoom_decides(one, process, threshold * 1024))
-                    finally:
-                        process.kill()
-    return found
-
-
-def _earlyoom_decides(one: Target, process: subprocess.Popen[str], threshold: int) -> float:
-    assert process.stdout is not None, "asked for"
-    time.sleep(1)
-    with ThreadPoolExecutor(2) as threads:
-        growing = threads.submit(one.grow, RATE_BYTES_PER_SECOND, 0, one.used + 1900 * MIB)
-
-        def decided() -> float:
-            for line in process.stdout or ():
-                if _EARLYOOM_SENDS.search(line):
-                    return time.monotonic()
-            raise BenchmarkError("earlyoom ended without a decision")
-
-        deciding = threads.submit(decided)
-        crossed = time.monotonic()
-        while available_bytes() > threshold:
-            crossed = time.monotonic()
-            if growing.done():
-                raise BenchmarkError("available memory did not cross earlyoom's threshold")
-        milliseconds = 1e3 * (deciding.result(timeout=20) - crossed)
-        one.process.kill()
-        return milliseconds
-
-
 def measure(quick: bool) -> Sequence[Row]:
     """All of it; 4 minutes in full."""
     with tempfile.TemporaryDirectory(prefix="memory-watchdog-reaction-") as name:
@@ -276,7 +170,7 @@ def measure(quick: bool) -> Sequence[Row]:
         every_second = met(folder, rounds, interval="1s", min_interval="1s")
         every_ten = None if quick else met(folder, 2, interval="10s", min_interval="10s")
         progress("earlyoom")
-        other = earlyoom_milliseconds(1 if quick else 3)
+        other = earlyoom.milliseconds(1 if quick else 3, RATE_BYTES_PER_SECOND)
         progress("waiting below a threshold")
         cpu = waiting(folder, 5 if quick else 60)
     events = "with the usage eventfd" if VERSION == 1 else "with v2's events"

@@ -1,0 +1,1 @@
+"""From crossing a threshold to the cleanup request; `python -m benchmarks.reaction`."""
