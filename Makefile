@@ -52,7 +52,7 @@ format: $(READY)
 	@$(BIN)/ruff format --quiet .
 
 test: packages lint
-	@$(BIN)/python -m pytest -m "not long"
+	@$(BIN)/python -m pytest -m "not long" --numprocesses 2 --dist loadfile
 
 test-long: packages $(READY)
 	@$(BIN)/python -m pytest -m long
