@@ -228,7 +228,8 @@ class Reporter:
         self.log.info("resumed", change=True)
         self._ledger.happened(self._clock.wall(), "resume", "the pause was ended")
 
-    def broken(self) -> None:
-        """A tick ended with an exception that nobody planned: a fault of this program."""
+    def broken(self, fault: BaseException | None = None) -> None:
+        """A tick, or an action (`fault`), ended with an exception that nobody planned: a fault of this program."""
+        what = "a tick" if fault is None else "an action"
         self._ledger.source_failed("tick", Reason.INVALID)
-        self.log.exception("a tick failed; this is a fault of memory-watchdog", source="tick")
+        self.log.error(f"{what} failed; this is a fault of memory-watchdog", source="tick", exc_info=fault or True)

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from memory_watchdog.acting import Acting, Clients, Hands
 from memory_watchdog.actions.restart import PID_1_ADVICE, ignores_kill
-from memory_watchdog.actions.steps import CleanupStep, clean_up_in_steps, statistics_needed
-from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
 from memory_watchdog.flight.recorder import FlightRecorder
-from memory_watchdog.http_client import TargetClient
 from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
     Measure,
@@ -28,7 +26,7 @@ from memory_watchdog.observation import (
 )
 from memory_watchdog.observer import REPORTED_TICKS_PER_SECOND, Observer
 from memory_watchdog.pace import Pace
-from memory_watchdog.parts import cleanup_requests, ladder_settings
+from memory_watchdog.parts import ladder_settings
 from memory_watchdog.policy.causes import Causes, Picture
 from memory_watchdog.policy.events import (
     Decision,
@@ -38,7 +36,6 @@ from memory_watchdog.policy.events import (
     NewProcess,
     Pause,
     Reloaded,
-    Restart,
     Resume,
     Suppressed,
 )
@@ -46,7 +43,6 @@ from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
 from memory_watchdog.recording.lines import VERSION, Checkpoint, Step
 from memory_watchdog.reporting import Reporter
-from memory_watchdog.restarting import end_process
 from memory_watchdog.sources.triggers import MachinePressure
 from memory_watchdog.standing import standing_of
 from memory_watchdog.state_file import TargetState
@@ -97,12 +93,11 @@ class Watcher:
         self._reporter = reporter
         self._clock = clock
         self._shared = shared
-        self._client = None if target.url is None else TargetClient(target.url)
-        self._retired: list[TargetClient] = []
+        self._clients = Clients(target.url)
         self._wake = asyncio.Event()
         self._observer = Observer(
             target,
-            self._client,
+            self._clients.current,
             ledger=ledger,
             reporter=reporter,
             clock=clock,
@@ -110,8 +105,11 @@ class Watcher:
             wake=self._wake.set,
             machine_pressure=shared.machine_pressure,
         )
-        self._requests = cleanup_requests(target)
         self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
+        hands = Hands(
+            self._ladder, self._observer, ledger, reporter, clock, shared.save, shared.state_folder, self._acted
+        )
+        self._acting = Acting(target, self._clients, hands)
         self._identity = saved.identity if saved else None
         self._pace = Pace(target)
         self._causes = Causes()
@@ -120,8 +118,6 @@ class Watcher:
         self._due_at = clock.boottime()
         self._ticked_at = float("-inf")
         self._calm_below: int | None = None
-        self._closing: set[asyncio.Task[None]] = set()
-        self._actions: set[asyncio.Task[None]] = set()
         self._flight = shared.flight(target.name, [level.name for level in target.levels])
         self._flight_problem: str | None = None
         if self._flight is not None:
@@ -132,7 +128,7 @@ class Watcher:
         levels = [level.name for level in self.target.levels]
         self.ledger.know(
             levels,
-            list(self._requests),
+            self._acting.sending,
             statistics=self.target.stats is not None,
             restarts=self.target.restart is not None,
             preset=self.target.preset,
@@ -186,15 +182,11 @@ class Watcher:
                     due = self._clock.boottime()
         finally:
             telling.cancel()
-            for task in self._actions:
-                task.cancel()
-            await asyncio.gather(*self._actions, *self._closing, return_exceptions=True)
+            await self._acting.cancel()
             await self._observer.close()
             if self._flight is not None:
                 self._flight.close()
-            for client in (self._client, *self._retired):
-                if client is not None:
-                    await client.aclose()
+            await self._clients.aclose()
 
     async def _tell_of_the_last_flight(self) -> None:
         """What was the server doing before it, or this program, ended?"""
@@ -220,13 +212,9 @@ class Watcher:
         """Go on with another config of the same name. State stays; what is in flight ends under the old settings."""
         before, self.target = self.target, target
         if target.url != before.url:
-            if self._client is not None:
-                self._retired.append(self._client)
-                if not self._actions:
-                    self._close_retired()
-            self._client = None if target.url is None else TargetClient(target.url)
-        self._observer.reload(target, self._client)
-        self._requests = cleanup_requests(target)
+            self._clients.replace(target.url)
+        self._observer.reload(target, self._clients.current)
+        self._acting.reload(target)
         self._pace = Pace(target)
         self._ladder_step(Reloaded(self._pace.settings()), self._clock.boottime())
         self._make_known()
@@ -317,19 +305,19 @@ class Watcher:
     def _step(self, event: Event) -> Decision | None:
         decision = self._ladder_step(event, self._clock.boottime())
         if decision is not None:
-            self._beside(self._act(decision, self._client, self._requests[decision.level]))
+            self._acting.clean_up(decision)
         return decision
 
-    def _beside(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._actions.add(task)
-        task.add_done_callback(self._actions.discard)
+    def _acted(self, event: Event) -> None:
+        """Something that was done has ended."""
+        self._step(event)
+        self._wake.set()
 
     def _ladder_step(self, event: Event, now: float) -> Decision | None:
         decision = self._ladder.step(event, now)
         self._shared.record(Step(self.target.name, now, event, decision, self._ladder.restart))
         if self._ladder.restart is not None:
-            self._beside(self._restart(self._ladder.restart))
+            self._acting.restart(self._ladder.restart)
         for note in self._ladder.notes:
             self._reporter.noted(note)
             if isinstance(note, LevelChanged) and note.after != NONE and self._picture is not None:
@@ -337,50 +325,6 @@ class Watcher:
             if not isinstance(note, Suppressed):
                 self._shared.changed()
         return decision
-
-    async def _act(self, decision: Decision, client: TargetClient | None, requests: Sequence[CleanupStep]) -> None:
-        """Send a request, beside the loop. The state is on disk before: a crash must not lead to a second one."""
-        await self._shared.save()
-        values = Placeholders(
-            request_id=decision.request_id,
-            reason=decision.reason,
-            level=decision.level,
-            target_bytes=decision.target_bytes,
-            statistics=await self._observer.statistics_values(statistics_needed(requests)),
-        )
-        request = self._ladder.state.request
-        if request is None or request.request_id != decision.request_id or request.answered_at is not None:
-            return  # saving took so long that the ladder has given it up: nothing was sent, and nothing will be
-        self._reporter.decided(decision)
-        outcome = await clean_up_in_steps(client, requests, values, home=self._observer.cgroup_home)
-        self._reporter.answered(decision, outcome)
-        self._step(outcome)
-        self._wake.set()
-        if len(self._actions) == 1:  # this one: nothing else uses a client that a reload has replaced
-            self._close_retired()
-
-    async def _restart(self, decision: Restart) -> None:
-        """End the process, beside the loop. The state is on disk before, so that the budget is taken whatever comes."""
-        await self._shared.save()
-        self._reporter.restarts(decision)
-        ended = await end_process(
-            decision,
-            self.target,
-            client=self._client,
-            ledger=self.ledger,
-            report=self._observer.report,
-            wall=self._clock.wall(),
-            state_folder=self._shared.state_folder(),
-        )
-        self._ladder_step(ended, self._clock.boottime())
-        self._wake.set()
-
-    def _close_retired(self) -> None:
-        retired, self._retired = self._retired, []
-        for client in retired:
-            task = asyncio.create_task(client.aclose())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
 
     # ---- what comes of it
 
