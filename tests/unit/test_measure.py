@@ -91,7 +91,7 @@ class TestMeasure:
 
 
 class TestLimitWish:
-    @pytest.mark.parametrize("reason", set(Reason) - {Reason.UNLIMITED})
+    @pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.UNLIMITED}))
     def test_an_unknown_limit_is_never_the_machines(self, tmp_path: Path, reason: Reason) -> None:
         assert limit_of("auto", Unavailable(reason), machine(tmp_path)) == Unavailable(reason)
 
