@@ -279,7 +279,7 @@ def test_evidence_that_cannot_be_kept_is_said_and_takes_no_longer(
     assert "no evidence" in asyncio.run(keep(tmp_path / "file", "x", subject(os.getpid())))
     assert asyncio.run(keep(None, "x", subject(os.getpid()))) == "no evidence: there is no state_file"
     monkeypatch.setattr(evidence, "DEADLINE_SECONDS", 0.2)
-    monkeypatch.setattr(evidence, "_written", lambda *_: time.sleep(1.5))
+    monkeypatch.setattr(evidence, "_written", lambda *_: time.sleep(3))
 
     async def hangs() -> tuple[str, float]:
         began = time.monotonic()
@@ -287,7 +287,7 @@ def test_evidence_that_cannot_be_kept_is_said_and_takes_no_longer(
 
     told, took = asyncio.run(hangs())
     assert told.startswith("no evidence: more than 200ms")
-    assert took < 1.4
+    assert took < 2.5
     shown, whole = largest_mappings(os.getpid(), time.monotonic() - 1)
     assert (len(shown), whole) == (1, False)
     assert largest_mappings(2**22 + 1, time.monotonic() + 9) == ([], False)
