@@ -1,4 +1,4 @@
-"""The last step on real processes: who is ended, how, in which time, and who never is."""
+"""The last step on real processes: how one is ended, in which time, and the whole way from a leak to it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_watchdog.actions import evidence
-from memory_watchdog.actions.evidence import Subject, keep, largest_mappings
-from memory_watchdog.actions.restart import PID_1_ADVICE, Plan, restart, why_never
+from memory_watchdog.actions.restart import Plan, restart
 from memory_watchdog.observation import Outcome, OutcomeKind, ProcessIdentity, Reason, Unavailable
-from memory_watchdog.policy.events import Restart, RestartEnded, RestartOutcome
-from memory_watchdog.sources.discovery import ByCommand, ByPid, ByPidFile, ByPort, Finder
+from memory_watchdog.policy.events import RestartEnded, RestartOutcome
+from memory_watchdog.sources.discovery import ByPort, Finder
 from memory_watchdog.sources.procfs import read_stat
 
 from tests.support.target import free_port
@@ -28,7 +26,6 @@ from tests.support.wait import eventually
 from tests.support.watchdog import Watchdog, config, level, running_watchdog
 
 ROOT = Path(__file__).parents[2]
-MIB = 2**20
 
 
 @contextmanager
@@ -153,144 +150,6 @@ def test_who_has_ended_before_is_gone() -> None:
         process.kill()
         process.wait()
         assert end(identity, ByPort(port)).outcome is RestartOutcome.GONE
-
-
-# ---- who never is
-
-
-def refused(pid: int, finder: Finder, *, start_ticks: int | None = None) -> str:
-    """Why; and the process lives on."""
-    known = identity_of(pid)
-    ended = end(ProcessIdentity(pid, known.start_ticks if start_ticks is None else start_ticks), finder)
-    assert lives(pid)
-    assert ended.outcome in (RestartOutcome.REFUSED, RestartOutcome.GONE)
-    return ended.detail
-
-
-def test_neither_the_watchdog_nor_what_it_runs_in() -> None:
-    for pid in (os.getpid(), os.getppid()):
-        assert "the watchdog itself, or what it runs in" in refused(pid, ByPid(pid))
-
-
-def test_pid_1_of_the_machine_never() -> None:
-    assert why_never(identity_of(1), ByPid(1)) is not None
-    refused(1, ByPid(1))
-
-
-def test_one_known_by_its_command_line_alone_never() -> None:
-    port = free_port()
-    with stubborn(port) as process:
-        assert "command line alone" in refused(process.pid, ByCommand(f"stubborn {port}"))
-
-
-def test_one_that_no_longer_matches_never(tmp_path: Path) -> None:
-    port, other = free_port(), free_port()
-    with stubborn(port) as process, stubborn(other) as second:
-        assert f"the target is pid {second.pid} by now" in refused(process.pid, ByPort(other))
-        pid_file = tmp_path / "pid"
-        pid_file.write_text("999999\n")
-        assert "cannot be shown" in refused(process.pid, ByPidFile(pid_file))
-        identity = identity_of(process.pid)
-        told = refused(process.pid, ByPort(port), start_ticks=identity.start_ticks - 1)
-        assert f"pid {process.pid} is another process now" in told
-
-
-def test_a_pid_that_another_process_got_never() -> None:
-    port = free_port()
-    with stubborn(port) as process:
-        identity = identity_of(process.pid)
-        process.kill()
-        process.wait()
-        impostor = [sys.executable, "-m", "tests.support.impostor", str(identity.pid), "10"]
-        with subprocess.Popen(impostor, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "ready\n"
-            ended = end(identity, ByPort(port))
-            assert ended.outcome is RestartOutcome.GONE
-            assert lives(identity.pid)
-            other.communicate()
-
-
-INSIDE = """
-import asyncio, os
-from memory_watchdog.actions.restart import Plan, ignores_kill, restart
-from memory_watchdog.sources.discovery import ByPid
-from memory_watchdog.sources.procfs import read_stat
-async def kept(): return ""
-one = read_stat("/proc", 1).identity
-ended = asyncio.run(restart("r", one, Plan(ByPid(1), 0.3), kept))
-print(ignores_kill(one), ended.outcome, ended.detail, sep="|")
-"""
-
-
-def test_pid_1_of_a_shared_namespace_ignores_sigkill_and_this_is_said() -> None:
-    """The watchdog's container joins the namespace: its first process has no parent there."""
-    port = free_port()
-    unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    command = [*unshare, sys.executable, "-m", "tests.support.stubborn", str(port), "ignore"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline().split() == ["1", "0"]
-            [first] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            nsenter = ["nsenter", f"--target={first}", "--pid", "--mount", sys.executable, "-c", INSIDE]
-            told = subprocess.run(nsenter, capture_output=True, text=True, timeout=60, check=False)
-            ignores, outcome, detail = told.stdout.strip().split("|", 2)
-            assert (ignores, outcome) == ("True", "failed"), told
-            assert PID_1_ADVICE in detail
-            assert process.poll() is None
-        finally:
-            process.kill()
-
-
-# ---- evidence
-
-
-def subject(pid: int) -> Subject:
-    decision = Restart("r-1", identity_of(pid), "it grew", 95 * MIB, 100 * MIB)
-    return Subject("demo", time.time(), decision, Unavailable(Reason.NOT_CONFIGURED), [{"time": 1.0}] * 2000, [])
-
-
-def test_evidence_is_bounded_private_and_says_where_memory_is(tmp_path: Path) -> None:
-    port = free_port()
-    with stubborn(port) as process:
-        for number in range(evidence.MAX_FILES + 3):
-            one = subject(process.pid)
-            told = asyncio.run(keep(tmp_path / "evidence", "demo-x", Subject(**{
-                name: getattr(one, name) for name in ("target", "decision", "report", "samples", "events")
-            } | {"wall": 1e9 + number})))  # fmt: skip
-            assert told.startswith("evidence in ")
-    files = sorted((tmp_path / "evidence").iterdir())
-    assert len(files) == evidence.MAX_FILES
-    assert files[-1].name == f"demo-x-{round(1e9 + evidence.MAX_FILES + 2) * 1000}.json"
-    assert (files[0].stat().st_mode & 0o777, files[0].parent.stat().st_mode & 0o777) == (0o600, 0o700)
-    content = json.loads(files[-1].read_text())
-    assert content["reason"] == "it grew"
-    assert content["mappings_are_whole"] is True
-    assert content["mappings"][0]["anonymous_bytes"] >= 40 * MIB
-    assert len(content["last_minutes"]) == evidence.MAX_SAMPLES
-    assert "stubborn" not in files[-1].read_text(), "a command line may hold secrets"
-
-
-def test_evidence_that_cannot_be_kept_is_said_and_takes_no_longer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    assert "no evidence" in asyncio.run(keep(tmp_path / "file", "x", subject(os.getpid())))
-    assert asyncio.run(keep(None, "x", subject(os.getpid()))) == "no evidence: there is no state_file"
-    monkeypatch.setattr(evidence, "DEADLINE_SECONDS", 0.2)
-    monkeypatch.setattr(evidence, "_written", lambda *_: time.sleep(3))
-
-    async def hangs() -> tuple[str, float]:
-        began = time.monotonic()
-        return await keep(tmp_path, "x", subject(os.getpid())), time.monotonic() - began
-
-    told, took = asyncio.run(hangs())
-    assert told.startswith("no evidence: more than 200ms")
-    assert took < 2.5
-    shown, whole = largest_mappings(os.getpid(), time.monotonic() - 1)
-    assert (len(shown), whole) == (1, False)
-    assert largest_mappings(2**22 + 1, time.monotonic() + 9) == ([], False)
 
 
 # ---- all of it

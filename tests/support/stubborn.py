@@ -1,7 +1,8 @@
 """A server that is hard to end, as a program of its own: what the last step is tested on.
 
 `python -m tests.support.stubborn PORT [WORD…]`: `ignore` SIGTERM, `drain` ends it when it is asked to, `fork` a worker
-that ignores SIGTERM too. It answers every request with 200, has 40 MiB, and prints its pid and its worker's.
+that ignores SIGTERM too, which is `heavy` with 80 MiB. It answers every request with 200, has 40 MiB, and prints its
+pid and its worker's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 MIB = 2**20
 
 
+def taken(mib: int) -> mmap.mmap:
+    """So much memory, each page touched."""
+    kept = mmap.mmap(-1, mib * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    kept[:: mmap.PAGESIZE] = b"x" * (len(kept) // mmap.PAGESIZE)
+    return kept
+
+
 def main() -> None:
     """Serve until ended."""
     port, words = int(sys.argv[1]), set(sys.argv[2:])
@@ -26,10 +34,10 @@ def main() -> None:
     if "fork" in words:
         worker = os.fork()
         if worker == 0:
-            while True:
+            worker_kept = taken(80 if "heavy" in words else 1)
+            while worker_kept:
                 time.sleep(60)
-    kept = mmap.mmap(-1, 40 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    kept[:: mmap.PAGESIZE] = b"x" * (len(kept) // mmap.PAGESIZE)
+    kept = taken(40)  # noqa: F841 - it is there
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -17,12 +17,13 @@ from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.ledger import TargetLedger
+from memory_watchdog.observation import ProcessIdentity
 from memory_watchdog.observer import Observer
 from memory_watchdog.parts import cleanup_requests
 from memory_watchdog.policy.events import Decision, Event, Restart
 from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.reporting import Reporter
-from memory_watchdog.restarting import end_process
+from memory_watchdog.restarting import end_process, tell_hindrance
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,10 @@ class Acting:
         """End the process."""
         self._begin(self._restart(decision, self.target, self.clients.current))
 
+    def look_ahead(self, identity: ProcessIdentity) -> None:
+        """Say what would be in the way of ending the process, before that is needed."""
+        self._begin(tell_hindrance(identity, self.target, self.hands.reporter))
+
     async def cancel(self) -> None:
         """End everything that is under way."""
         for task in self._tasks:
@@ -138,6 +143,9 @@ class Acting:
         """The state is on disk before, so that a place of the budget is taken whatever comes."""
         hands = self.hands
         await hands.save()
+        standing = hands.ladder.state.restart
+        if standing is None or standing.request_id != decision.request_id:
+            return  # saving took so long that the ladder has given it up
         hands.reporter.restarts(decision)
         ended = await end_process(
             decision,

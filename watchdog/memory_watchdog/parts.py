@@ -13,7 +13,7 @@ from memory_watchdog.actions.evidence import DEADLINE_SECONDS
 from memory_watchdog.actions.http import CleanupRequest
 from memory_watchdog.actions.mcp import ToolCall
 from memory_watchdog.actions.reclaim import Reclaim
-from memory_watchdog.actions.restart import CHECK_SECONDS, KILL_SECONDS
+from memory_watchdog.actions.restart import CHECK_SECONDS, KILL_SECONDS, WORKERS_SECONDS
 from memory_watchdog.actions.steps import CleanupStep
 from memory_watchdog.config import ABSENT, CleanupConfig, LevelConfig, TargetConfig
 from memory_watchdog.config_models import RestartConfig
@@ -59,7 +59,7 @@ def _restart_settings(restart: RestartConfig) -> RestartSettings:
         min_age_seconds=restart.min_age,
         budget_actions=restart.budget.actions,
         budget_per_seconds=restart.budget.per,
-        steps_seconds=CHECK_SECONDS + DEADLINE_SECONDS + drain + restart.term + KILL_SECONDS,
+        steps_seconds=CHECK_SECONDS + DEADLINE_SECONDS + drain + restart.term + WORKERS_SECONDS + KILL_SECONDS,
     )
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memory_watchdog.actions.restart import PID_1_ADVICE, ignores_kill, why_never
+from memory_watchdog.actions.guards import Hindrance, hindrance
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import Config, TargetConfig
 from memory_watchdog.http_client import TargetClient
@@ -272,10 +272,10 @@ def _limit_row(target: TargetConfig, look: Look) -> Row:
 
 
 def _restart_row(finder: Finder | None, identity: ProcessIdentity) -> Row:
-    never = "nothing finds it" if finder is None else why_never(identity, finder)
-    if never is not None:
-        return Row("restart", f"would be refused: {never}", "config")
-    return Row("restart", "may be ended as the last step", "config", PID_1_ADVICE if ignores_kill(identity) else "")
+    why = Hindrance(True, "nothing finds it") if finder is None else hindrance(identity, finder)
+    if why is not None and why.is_refused:
+        return Row("restart", f"would be refused: {why.detail}", "config")
+    return Row("restart", "may be ended as the last step", "config", "" if why is None else why.detail)
 
 
 def _used_rows(target: TargetConfig, look: Look) -> Iterator[Row]:

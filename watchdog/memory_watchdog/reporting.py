@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from structlog.typing import FilteringBoundLogger
 
 from memory_watchdog import logs
+from memory_watchdog.actions.guards import Hindrance
 from memory_watchdog.clock import Clock
 from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
@@ -136,10 +137,11 @@ class Reporter:
         )  # fmt: skip
         self._ledger.happened(self._clock.wall(), "restart", f"ending pid {decision.identity.pid}: {decision.reason}")
 
-    def cannot_be_killed(self, advice: str) -> None:
-        """The process is one that SIGKILL does not reach from here."""
-        self.log.warning("the process can be asked to end, and not be killed", detail=advice, change=True)
-        self._ledger.happened(self._clock.wall(), "restart", advice)
+    def hindered(self, what: Hindrance) -> None:
+        """The last step would not be taken, or may not work."""
+        text = "the process would not be ended" if what.is_refused else "the process can be asked to end, not be killed"
+        self.log.warning(text, detail=what.detail, change=True)
+        self._ledger.happened(self._clock.wall(), "restart", f"{text}: {what.detail}")
 
     def answered(self, decision: Decision, outcome: Outcome) -> None:
         """A request ended."""

@@ -1,6 +1,6 @@
 """The last step of one target, beside its loop: from the ladder's decision to how it ended.
 
-Covers: what the config says of the steps, what is kept as evidence.
+Covers: what the config says of the steps, what is kept as evidence, what would be in the way.
 Leaves to others: whether it is due (`policy.restart`), the steps themselves (`actions.restart`), when (`watcher`).
 """
 
@@ -9,16 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from memory_watchdog.actions.evidence import Subject, keep
+from memory_watchdog.actions.guards import Hindrance, hindrance
 from memory_watchdog.actions.http import clean_up
-from memory_watchdog.actions.restart import Plan, restart
+from memory_watchdog.actions.restart import CHECK_SECONDS, Plan, restart
 from memory_watchdog.actions.template import Placeholders
 from memory_watchdog.config import TargetConfig
 from memory_watchdog.flight.recorder import file_name
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.ledger import TargetLedger
-from memory_watchdog.observation import Outcome, ServerReport, Unavailable
+from memory_watchdog.observation import Outcome, ProcessIdentity, ServerReport, Unavailable
 from memory_watchdog.parts import drain_request, finder_of
 from memory_watchdog.policy.events import Restart, RestartEnded, RestartOutcome
+from memory_watchdog.reporting import Reporter
+from memory_watchdog.worker import Worker
 
 FOLDER = "evidence"
 
@@ -61,3 +64,15 @@ async def end_process(
     stem = file_name(target.name).removeprefix("flight-").removesuffix(".ring")
     plan = Plan(finder, target.restart.term, None if drain is None or client is None else asked)
     return await restart(decision.request_id, decision.identity, plan, lambda: keep(folder, stem, subject))
+
+
+async def tell_hindrance(identity: ProcessIdentity, target: TargetConfig, reporter: Reporter) -> None:
+    """Say what would keep the last step from being taken, before it is needed."""
+    finder = finder_of(target)
+    if finder is None:
+        return
+    found = await Worker().run(CHECK_SECONDS, hindrance, identity, finder)
+    if isinstance(found, Unavailable):
+        found = Hindrance(True, f"it could not be checked: {found}")
+    if found is not None:
+        reporter.hindered(found)

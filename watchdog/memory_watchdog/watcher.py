@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from memory_watchdog.acting import Acting, Clients, Hands
-from memory_watchdog.actions.restart import PID_1_ADVICE, ignores_kill
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
 from memory_watchdog.flight.recorder import FlightRecorder
@@ -111,6 +110,7 @@ class Watcher:
         )
         self._acting = Acting(target, self._clients, hands)
         self._identity = saved.identity if saved else None
+        self._hindrance_told_for: ProcessIdentity | None = None
         self._pace = Pace(target)
         self._causes = Causes()
         self._picture: Picture | None = None
@@ -219,6 +219,8 @@ class Watcher:
         self._ladder_step(Reloaded(self._pace.settings()), self._clock.boottime())
         self._make_known()
         self._reporter.reloaded()
+        if target.restart != before.restart:
+            self._hindrance_told_for = None
         self._wake.set()
 
     def clean_up(self, level: str, reason: str) -> Decision | Suppressed:
@@ -288,13 +290,14 @@ class Watcher:
             self._picture, self._pictured_at = self._causes.picture(), seen.taken_at
 
     def _attached(self, identity: ProcessIdentity) -> None:
+        if self.target.restart is not None and not _is_same(identity, self._hindrance_told_for):
+            self._hindrance_told_for = identity  # also of a process that was known before we were started
+            self._acting.look_ahead(identity)
         if _is_same(identity, self._identity):
             return
         replaced = self._identity is not None
         self._identity = identity
         self._reporter.attached(identity, replaced=replaced)
-        if self.target.restart is not None and ignores_kill(identity):
-            self._reporter.cannot_be_killed(PID_1_ADVICE)
         if replaced:
             self._ladder_step(NewProcess(identity), self._clock.boottime())
         self._pace.begin_anew()
