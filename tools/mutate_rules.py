@@ -93,16 +93,16 @@ def _numbers(rule: dict[str, Any]) -> Iterator[Change]:
     for found in NUMBER.finditer(rule["expr"]):
         if any(found.start() in span for span in guarded):
             continue
-        for other in _neighbours(found[0]):
+        for other in _neighbours(found[0], is_count="round(" in rule["expr"]):
             expr = rule["expr"][: found.start()] + other + rule["expr"][found.end() :]
             likely = FIRES if float(other) > float(found[0]) else BELOW
             yield f"{found[0]} -> {other} in expr", likely, {**rule, "expr": expr}
 
 
-def _neighbours(number: str) -> tuple[str, str]:
-    """Of what lies between two counts the next such; 0 has none below it but -1; else 2 % less and more."""
-    if number.endswith(".5"):
-        return str(float(number) - 1), str(float(number) + 1)
+def _neighbours(number: str, *, is_count: bool) -> tuple[str, str]:
+    """Of a count the next ones; 0 has none below it but -1; else 2 % less and more."""
+    if is_count:
+        return str(int(number) - 1), str(int(number) + 1)
     if float(number) == 0:
         return "-1", "1.5"
     return f"{float(number) * 0.98:g}", f"{float(number) * 1.02:g}"

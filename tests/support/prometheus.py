@@ -24,7 +24,7 @@ def backfill(folder: Path, openmetrics: str) -> None:
 
 
 @contextmanager
-def running_prometheus(folder: Path, config: str = "") -> Iterator[str]:
+def running_prometheus(folder: Path, config: str = "", *options: str) -> Iterator[str]:
     """Prometheus over `folder`/data; its address."""
     (folder / "prometheus.yml").write_text(config or "scrape_configs: []\n")
     port = free_port()
@@ -34,6 +34,7 @@ def running_prometheus(folder: Path, config: str = "") -> Iterator[str]:
                 "prometheus", f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=100y",
                 "--storage.tsdb.allow-overlapping-blocks", "--log.level=warn",
+                *options,
             ],
             stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip
