@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from memory_watchdog.config import TargetConfig, load
+from memory_watchdog.measure import choose_measure
 from memory_watchdog.observation import (
     NO_CGROUP,
     Limit,
@@ -16,7 +17,6 @@ from memory_watchdog.observation import (
     Reason,
     Unavailable,
 )
-from memory_watchdog.observer import choose_measure
 from memory_watchdog.quantities import parse_size
 from memory_watchdog.sources.cgroup_view import CgroupLook
 from memory_watchdog.sources.limit import limit_of

@@ -1,7 +1,7 @@
 """Sees one target: puts what the sources read together into an observation.
 
-Covers: which number is compared, details young enough to act on, whose process is whose, statistics beside the loop.
-Leaves to others: each source (`sources`), what follows from an observation (`watcher`).
+Covers: details young enough to act on, whose process is whose, statistics beside the loop.
+Leaves to others: each source (`sources`), which number is compared (`measure`), what follows from it (`watcher`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.ledger import TargetLedger
+from memory_watchdog.measure import choose_measure
 from memory_watchdog.observation import (
     CgroupMemory,
     Limit,
@@ -29,6 +30,7 @@ from memory_watchdog.observation import (
     Unavailable,
 )
 from memory_watchdog.parts import finder_of, statistics_source
+from memory_watchdog.policy.interval import ahead_of
 from memory_watchdog.policy.thresholds import Thresholds
 from memory_watchdog.poller import StatisticsPoller
 from memory_watchdog.reporting import Reporter
@@ -46,35 +48,6 @@ REPORTED_TICKS_PER_SECOND = 100
 MIN_PAUSE_SECONDS = 0.1
 FIRST_ANSWER_SECONDS = 0.5
 """How long the first look waits for the statistics: being ready does not wait for a server."""
-
-
-_PASSING = (Reason.GONE, Reason.PENDING, Reason.TIMEOUT, Reason.UNREADABLE)
-
-
-def choose_measure(
-    target: TargetConfig,
-    identity: ProcessIdentity | Unavailable,
-    cgroup: CgroupLook,
-    before: Measure = Measure.AUTO,
-) -> Measure:
-    """The number that is compared: `auto` is that of the cgroup whose limit counts; what the server reports where its
-    process can never be seen; else anon. `before` is what was compared last.
-
-    A process that restarts, or a cgroup that cannot be read for a moment, changes nothing: its number is unknown, and
-    another one in its place would be compared with thresholds that were not meant for it.
-    """
-    if target.measure is not Measure.AUTO:
-        return target.measure
-    if cgroup.of_limit:
-        return Measure.UNRECLAIMABLE
-    if isinstance(identity, Unavailable):
-        if identity.reason in (Reason.NOT_CONFIGURED, Reason.PERMISSION):
-            return Measure.ANON if target.stats is None else Measure.REPORTED
-        passing = True
-    else:
-        passing = isinstance(cgroup.limit, Unavailable) and cgroup.limit.reason in _PASSING
-    keep = before is Measure.UNRECLAIMABLE and target.limit == "auto" and passing
-    return Measure.UNRECLAIMABLE if keep else Measure.ANON
 
 
 class Observer:
@@ -198,12 +171,9 @@ class Observer:
         cgroup = self._look
         if cgroup is None or self.compared is Measure.REPORTED:
             return  # the server's own word comes when it is asked
-        usage = cgroup.memory.usage_bytes
-        crossing = None
+        usage, crossing = cgroup.memory.usage_bytes, None
         if isinstance(usage, int) and isinstance(seen.used, int):
-            ahead = thresholds.next_enter(seen.used)
-            if ahead is None and isinstance(seen.limit, Limit):
-                ahead = seen.limit.bytes
+            ahead = ahead_of(seen.used, seen.limit.bytes if isinstance(seen.limit, Limit) else None, thresholds)
             if ahead is not None and ahead > seen.used:
                 crossing = usage + ahead - seen.used, ahead - seen.used
         floor = self._target.min_interval

@@ -18,6 +18,7 @@ from memory_watchdog.actions.guards import Hindrance, hindrance
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import Config, TargetConfig
 from memory_watchdog.http_client import TargetClient
+from memory_watchdog.measure import choose_measure
 from memory_watchdog.observation import (
     Limit,
     LimitSource,
@@ -29,7 +30,6 @@ from memory_watchdog.observation import (
     ServerReport,
     Unavailable,
 )
-from memory_watchdog.observer import choose_measure
 from memory_watchdog.outside_text import one_line
 from memory_watchdog.parts import cleanup_requests, finder_of, ladder_settings, statistics_source
 from memory_watchdog.policy.thresholds import resolve

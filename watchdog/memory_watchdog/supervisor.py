@@ -22,9 +22,10 @@ from memory_watchdog.observation import ProcessIdentity, Reason, Unavailable
 from memory_watchdog.recording.lines import Checkpoint, Step
 from memory_watchdog.recording.recorder import Recorder
 from memory_watchdog.reporting import Reporter
+from memory_watchdog.shared import Shared
 from memory_watchdog.sources.triggers import MachinePressure
 from memory_watchdog.state_file import SavedState, TargetState
-from memory_watchdog.watcher import Shared, Watcher
+from memory_watchdog.watcher import Watcher
 
 SAVE_DEADLINE_SECONDS = 0.6
 """A cleanup that cannot wait, and the end of the program, wait so long for a slow disk; fsync takes 1 to 20 ms."""

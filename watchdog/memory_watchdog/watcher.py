@@ -1,22 +1,19 @@
 """One target: observe, decide, act, record.
 
-Covers: the tick, its interval, which number is compared, the request beside the loop.
-Leaves to others: reading (`sources`), judging (`policy`), sending (`actions`), the words (`reporting`), what is kept
-(`ledger`), several targets and the state file (`supervisor`).
+Covers: what a look does, and what is asked of the target from outside.
+Leaves to others: when a look comes (`ticking`, `pace`), reading (`observer`), judging (`policy`), what is done beside
+the loop (`acting`), the words (`reporting`), what is kept (`ledger`, `flight`), several targets (`supervisor`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from memory_watchdog.acting import Acting, Clients, Hands
 from memory_watchdog.clock import Clock
 from memory_watchdog.config import TargetConfig
-from memory_watchdog.flight.recorder import FlightRecorder
+from memory_watchdog.flight.aboard import Aboard
 from memory_watchdog.ledger import TargetLedger
 from memory_watchdog.observation import (
     Measure,
@@ -42,35 +39,14 @@ from memory_watchdog.policy.ladder import Ladder
 from memory_watchdog.policy.settings import NONE
 from memory_watchdog.recording.lines import VERSION, Checkpoint, Step
 from memory_watchdog.reporting import Reporter
-from memory_watchdog.sources.triggers import MachinePressure
+from memory_watchdog.shared import Shared
 from memory_watchdog.standing import standing_of
 from memory_watchdog.state_file import TargetState
+from memory_watchdog.ticking import Tick, Ticking
 
 REPORTED_START_SLACK_SECONDS = 2.0
 PICTURE_SECONDS = 5.0
 """What grows is worked out at most this often: 64 components take 3 ms."""
-
-STALLED_INTERVALS = 10
-STALLED_AT_LEAST_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What a watcher has in common with all the others.
-
-    `claims` says which target has which process, among all targets. `save` writes the state of all targets and is
-    awaited before a request goes out; `changed` says that the state is worth writing soon; `record` takes every event
-    with its decision; `state_folder` is where evidence is kept; `machine_pressure` tells all of the machine's; `flight`
-    makes the flight recorder of a target, if there is a place for one.
-    """
-
-    claims: dict[ProcessIdentity, str]
-    save: Callable[[], Awaitable[None]]
-    changed: Callable[[], None]
-    record: Callable[[Step], None]
-    state_folder: Callable[[], Path | None]
-    machine_pressure: MachinePressure
-    flight: Callable[[str, list[str]], FlightRecorder | None]
 
 
 class Watcher:
@@ -88,12 +64,11 @@ class Watcher:
     ) -> None:
         self.target = target
         self.ledger = ledger
-        self.ready = False
         self._reporter = reporter
         self._clock = clock
         self._shared = shared
         self._clients = Clients(target.url)
-        self._wake = asyncio.Event()
+        self._ticking = Ticking(clock, ledger)
         self._observer = Observer(
             target,
             self._clients.current,
@@ -101,7 +76,7 @@ class Watcher:
             reporter=reporter,
             clock=clock,
             claims=shared.claims,
-            wake=self._wake.set,
+            wake=self._ticking.wake,
             machine_pressure=shared.machine_pressure,
         )
         self._ladder = Ladder(ladder_settings(target), uuid.uuid4().hex[:12], saved.ladder if saved else None)
@@ -115,13 +90,10 @@ class Watcher:
         self._causes = Causes()
         self._picture: Picture | None = None
         self._pictured_at = float("-inf")
-        self._due_at = clock.boottime()
         self._ticked_at = float("-inf")
         self._calm_below: int | None = None
-        self._flight = shared.flight(target.name, [level.name for level in target.levels])
-        self._flight_problem: str | None = None
-        if self._flight is not None:
-            ledger.tell(self._flight.event)
+        flight = shared.flight(target.name, [level.name for level in target.levels])
+        self._flight = Aboard(flight, ledger, reporter)
         self._make_known()
 
     def _make_known(self) -> None:
@@ -152,59 +124,28 @@ class Watcher:
             ladder.outlook,
         )
 
+    @property
+    def ready(self) -> bool:
+        """Has the first look ended, whatever it saw?"""
+        return self._ticking.ready
+
     def stalled(self) -> bool:
-        """Have the ticks stopped, or does each of them fail? Counted from when the next one was due."""
-        overdue = self._clock.boottime() - self._due_at
-        waiting = 0.0 if self.target.stats is None else self.target.stats.timeout
-        return overdue > max(STALLED_AT_LEAST_SECONDS, STALLED_INTERVALS * self.target.interval) + waiting
+        """Have the ticks stopped, or does each of them fail?"""
+        return self._ticking.stalled(self.target)
 
     async def run(self) -> None:
         """Tick until cancelled."""
         self._observer.start()
-        telling = asyncio.create_task(self._tell_of_the_last_flight())
-        due = self._clock.boottime()
-        asked = True
+        telling = asyncio.create_task(self._flight.tell_of_the_last())
+        tick = Tick(self._is_calm, self._guarded_tick, self._interval, lambda: self.target)
         try:
-            while True:
-                started = self._clock.boottime()
-                late = started - due > max(0.05, self.target.interval / 2)
-                is_calm = not asked and not late and self._is_calm(started)
-                went_well = is_calm or await self._guarded_tick()
-                ended = self._clock.boottime()
-                if not is_calm:
-                    self.ledger.tick_took(ended - started, late=late)
-                    self.ready = True
-                due = max(started + self._interval(ended), ended)
-                if went_well:
-                    self._due_at = due
-                asked = await self._wait(due - ended)
-                if asked:
-                    due = self._clock.boottime()
+            await self._ticking.run(tick)
         finally:
             telling.cancel()
             await self._acting.cancel()
             await self._observer.close()
-            if self._flight is not None:
-                self._flight.close()
+            self._flight.close()
             await self._clients.aclose()
-
-    async def _tell_of_the_last_flight(self) -> None:
-        """What was the server doing before it, or this program, ended?"""
-        if self._flight is not None:
-            told = await asyncio.to_thread(self._flight.told)
-            if told is not None:
-                self._reporter.flown(told)
-
-    async def _wait(self, seconds: float) -> bool:
-        """Let `seconds` pass; True when something asked for a tick before."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(seconds, self._wake.set)  # asyncio.timeout ends it by an exception: 80 µs more a tick
-        try:
-            await self._wake.wait()
-        finally:
-            timer.cancel()
-        self._wake.clear()
-        return loop.time() < timer.when()
 
     # ---- what is asked of it from outside
 
@@ -221,7 +162,7 @@ class Watcher:
         self._reporter.reloaded()
         if target.restart != before.restart:
             self._hindrance_told_for = None
-        self._wake.set()
+        self._ticking.wake()
 
     def clean_up(self, level: str, reason: str) -> Decision | Suppressed:
         """Send a cleanup now, by hand. Raises ValueError for a level that does not exist or sends nothing."""
@@ -236,7 +177,7 @@ class Watcher:
         self._ladder_step(Pause(now + seconds), now)
         ends_wall = self._clock.wall() + seconds
         self._reporter.paused(seconds)
-        self._wake.set()
+        self._ticking.wake()
         await self._shared.save()
         return ends_wall
 
@@ -244,7 +185,7 @@ class Watcher:
         """End a pause."""
         self._ladder_step(Resume(), self._clock.boottime())
         self._reporter.resumed()
-        self._wake.set()
+        self._ticking.wake()
         await self._shared.save()
 
     async def _guarded_tick(self) -> bool:
@@ -314,7 +255,7 @@ class Watcher:
     def _acted(self, event: Event) -> None:
         """Something that was done has ended."""
         self._step(event)
-        self._wake.set()
+        self._ticking.wake()
 
     def _ladder_step(self, event: Event, now: float) -> Decision | None:
         decision = self._ladder.step(event, now)
@@ -339,11 +280,7 @@ class Watcher:
             process_view=self._observer.process_view(seen),
             start_time_seconds=self._observer.start_time_seconds(seen),
         )
-        if self._flight is not None:
-            self._flight.look(seen, self._clock.wall(), self._ladder.held)
-            if self._flight.problem != self._flight_problem:
-                self._flight_problem = self._flight.problem
-                self._reporter.flight_failed(self._flight_problem or "")
+        self._flight.look(seen, self._clock.wall(), self._ladder.held)
 
     def _interval(self, now: float) -> float:
         """Seconds until the next tick."""

@@ -12,6 +12,14 @@ BURST_BYTES_PER_SECOND = 500_000_000
 """The fill rate that is assumed where none as fast has been seen (DESIGN.md, "How often")."""
 
 
+def ahead_of(used: int, limit_bytes: int | None, thresholds: Thresholds) -> int | None:
+    """What `used` must not pass unseen: the next `enter`, above the last one the limit. None where nothing is known."""
+    ahead = thresholds.next_enter(used)
+    if ahead is None and any(edge is not None for edge in thresholds.edges):
+        return limit_bytes
+    return ahead
+
+
 def next_interval(
     *,
     used: int | None,
@@ -21,12 +29,10 @@ def next_interval(
     min_interval_seconds: float,
     interval_seconds: float,
 ) -> float:
-    """Seconds until the next tick. Above the last `enter` the distance to the limit counts."""
+    """Seconds until the next tick."""
     if used is None:
         return interval_seconds
-    ahead = thresholds.next_enter(used)
-    if ahead is None:
-        ahead = limit_bytes if any(edge is not None for edge in thresholds.edges) else None
+    ahead = ahead_of(used, limit_bytes, thresholds)
     if ahead is None:
         return interval_seconds
     worst = max(growth_bytes_per_second, BURST_BYTES_PER_SECOND)
