@@ -1,6 +1,7 @@
 """What holds for every test: a process state that the test before did not leave behind.
 
-Covers: the root logger as pytest set it up, structlog's defaults, and SIGINT as a terminal would deliver it.
+Covers: the root logger as pytest set it up, structlog's defaults, and SIGINT as a terminal would deliver it; no
+deadline for an example of hypothesis, since two files of tests run at a time.
 """
 
 import logging
@@ -9,6 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import settings
+
+settings.register_profile("beside others", deadline=None)
+settings.load_profile("beside others")
 
 
 def pytest_configure() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from memory_watchdog.actions.http import CleanupRequest
 from memory_watchdog.config import TargetConfig, load
 from memory_watchdog.http_client import TargetClient
 from memory_watchdog.parts import cleanup_requests, finder_of, is_loopback, ladder_settings, statistics_source
-from memory_watchdog.policy.settings import LadderSettings, LevelSettings
+from memory_watchdog.policy.settings import LadderSettings, LevelSettings, RestartSettings
 from memory_watchdog.quantities import Percent, Size
 from memory_watchdog.sources.discovery import ByCgroup, ByCommand, ByPid, ByPidFile, ByPort, BySocket, ByUrl, Finder
 
@@ -89,12 +90,13 @@ def test_every_setting_of_the_ladder_can_be_set(tmp_path: Path) -> None:
             tmp_path, name="x", process={"pid": 1}, levels=[level], stale_after="20s", settle="4s", escalate_after=5,
             max_cooldown="6s", budget={"actions": 7, "per": "8s"}, dry_run=True,
             forecast={"within": "9s", "above": "10MiB"},
+            restart={"after": 3, "min_age": "11s", "term": "12s", "budget": {"actions": 4, "per": "13s"}},
         )
     )  # fmt: skip
     assert settings == LadderSettings(
         (LevelSettings("a", Size(2 * 2**30), Size(2**30), 1.0, 2.0, Size(3 * 2**20), None),),
         20.0, 4.0, 5, 6.0, 7, 8.0, statistics_configured=False, dry_run=True, forecast_within_seconds=9.0,
-        forecast_above=Size(10 * 2**20),
+        forecast_above=Size(10 * 2**20), restart=RestartSettings(3, 11.0, 4, 13.0, steps_seconds=ANY),
     )  # fmt: skip
     default = ladder_settings(target_of(tmp_path, url="http://h"))
     for name in LadderSettings.__dataclass_fields__:

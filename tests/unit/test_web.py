@@ -76,7 +76,8 @@ class Site:
     def get(self, path: str, **headers: str) -> httpx.Response:
         """Without the headers that httpx adds by itself."""
         headers = {"accept": "*/*", "accept-encoding": "identity"} | headers
-        return httpx.get(self.url + path, headers={key.replace("_", "-"): text for key, text in headers.items()})
+        named = {key.replace("_", "-"): text for key, text in headers.items()}
+        return httpx.get(self.url + path, headers=named, timeout=30)
 
 
 @pytest.fixture(scope="module")
