@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from memory_watchdog_kit import ModelCrashed, ModelError, ModelHost, ModelTimeout
+from memory_watchdog_kit.model_host.keeper import Keeper
 
 from tests.kit.conftest import spec
 from tests.kit.support.processes import children, kill, living
@@ -67,6 +69,24 @@ def test_a_crash_loop_leaves_nothing_behind(host: Make, loops: int) -> None:
         assert models.embed("a", ["x"]).shape == (1, 4)
     # Zombies would be seen here, descriptors in the fixture.
     assert len(children()) <= 2
+
+
+def test_a_back_off_that_ends_while_the_keeper_is_busy_is_not_missed(
+    host: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took so long from its look at what is due to its wait that the back-off ended: nobody was started again."""
+    models = host({"a": spec("obedient")}, backoff_seconds=0.03, max_backoff_seconds=0.03)
+    watch_channels, pick = Keeper._watch_channels, random.Random(1)
+
+    def slowly(keeper: Keeper) -> None:
+        time.sleep(pick.uniform(0.0, 0.04))
+        watch_channels(keeper)
+
+    monkeypatch.setattr(Keeper, "_watch_channels", slowly)
+    for _ in range(15):
+        assert models.embed("a", ["x"], timeout_seconds=5).shape == (1, 4)
+        with pytest.raises(ModelCrashed):
+            models.embed("a", ["die"])
 
 
 def test_what_waits_for_a_model_that_dies_while_it_loads_is_told(host: Make) -> None:

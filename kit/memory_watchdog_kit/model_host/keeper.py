@@ -140,7 +140,7 @@ class Keeper:
             retired.set()
         self._watch_channels()
         with self._lock:
-            due_at = self._roster.due_at(time.monotonic())
+            due_at = self._roster.due_at(now)  # as `tick` had it: what has become due since then is not to be missed
         wait = min(max(0.0, due_at - time.monotonic()), _LONGEST_WAIT_SECONDS)
         for key, _ in self._selector.select(wait):
             if key.fd in self._selector.get_map():  # an earlier one of this round may have ended it
