@@ -6,6 +6,9 @@ Leaves to others: when a look comes without them (`test_interval`).
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import select
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -13,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory_watchdog.observation import Reason
+from memory_watchdog.observation import Reason, Unavailable
 from memory_watchdog.sources.cgroup_files import Folder, open_folder
 from memory_watchdog.sources.triggers import MachinePressure, Source, Triggers
 
@@ -196,6 +199,59 @@ def test_what_is_refused_is_said_and_not_asked_again(tmp_path: Path) -> None:
             assert not triggers.arm(folder, **arm)  # type: ignore[arg-type]
             triggers.close()
         folder.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("missing", ["epoll", "eventfd"])
+def test_without_descriptors_it_is_refused_and_nothing_is_left(
+    cgroup: RealCgroup, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """A look must not fail because of what only brings the next one forward."""
+
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def work() -> None:
+        told, folder = Told(), of(cgroup)
+        monkeypatch.setattr(select if missing == "epoll" else os, missing, none_left)
+        assert told.arm(folder, cgroup)
+        refused = {source for source, why in told.triggers.standing.items() if why is not None}
+        assert refused == (OF_CGROUP | {Source.MACHINE_PRESSURE} if missing == "epoll" else OF_CGROUP & {Source.USAGE})
+        told.triggers.close()
+        folder.close()
+
+    # the loop has an epoll of its own
+    with asyncio.Runner() as runner:
+        runner.get_loop()
+        before = descriptors()
+        runner.run(work())
+        assert descriptors() == before
+
+
+def test_events_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    async def work() -> None:
+        (tmp_path / "memory.events").mkdir()
+        folder = open_folder(tmp_path)
+        assert isinstance(folder, Folder)
+        triggers = Triggers(MachinePressure(tmp_path / "nothing"), lambda: None, lambda _: None)
+        triggers.arm(folder, is_v1=False, crossing=None, min_interval=0.0)
+        assert isinstance(triggers.standing[Source.EVENTS], Unavailable)
+        triggers.close()
+        folder.close()
+
+    run(work())
+
+
+def test_a_platform_without_epoll_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.delattr(select, "epoll")
+        triggers = Triggers(MachinePressure(tmp_path / "nothing"), lambda: None, lambda _: None)
+        triggers.arm(None, is_v1=False, crossing=None, min_interval=0.0)
+        why = triggers.standing[Source.MACHINE_PRESSURE]
+        assert why is not None
+        assert why.reason is Reason.NOT_FOUND
+        triggers.close()
 
     run(work())
 

@@ -205,7 +205,11 @@ class Watcher:
         """
         if self._calm_below is None or now - self._ticked_at >= self.target.interval:
             return False
-        used = self._observer.glance(now)
+        try:
+            used = self._observer.glance(now)
+        except Exception:  # noqa: BLE001 - as in a tick; the look that follows tells more
+            self._reporter.broken()
+            return False
         if not isinstance(used, int) or used >= self._calm_below:
             return False
         self._pace.glanced(used, now)
@@ -259,6 +263,7 @@ class Watcher:
 
     def _ladder_step(self, event: Event, now: float) -> Decision | None:
         decision = self._ladder.step(event, now)
+        self._calm_below = None  # whatever it was: what it led to is not known to a glance
         self._shared.record(Step(self.target.name, now, event, decision, self._ladder.restart))
         if self._ladder.restart is not None:
             self._acting.restart(self._ladder.restart)

@@ -28,6 +28,8 @@ PRESSURE_TRIGGER = b"some 100000 2000000\0"
 """100 ms of waiting within 2 s. Without CAP_SYS_RESOURCE a window is a multiple of 2 s; the file wants the NUL."""
 
 MACHINE_PRESSURE = Path("/proc/pressure/memory")
+# poll(2) has them too, with the same values; a platform without epoll has neither of the files.
+_READABLE, _PRIORITY = select.POLLIN, select.POLLPRI
 _TRIGGER_FLAGS = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 
 REARM_BYTES = 1 << 20
@@ -57,13 +59,9 @@ class MachinePressure:
         """Call `listener` at each event, in the loop, which is running now. Why not, where it cannot be had."""
         if self._descriptor is None:
             trigger = _pressure_trigger(lambda: os.open(self._file, _TRIGGER_FLAGS), str(self._file))
-            epoll = select.epoll()  # asyncio does not ask for POLLPRI; an epoll that does is itself readable
-            self._descriptor = _registered(epoll, trigger, select.EPOLLPRI)
-            if isinstance(self._descriptor, Unavailable):
-                epoll.close()
-            else:
-                self._epoll = epoll
-                asyncio.get_running_loop().add_reader(epoll.fileno(), self._event)
+            self._epoll, self._descriptor = _waited_for(None, trigger, _PRIORITY)
+            if self._epoll is not None:
+                asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._event)
         if isinstance(self._descriptor, Unavailable):
             return self._descriptor
         self._listeners.add(listener)
@@ -138,13 +136,10 @@ class Triggers:
     # ---- arming
 
     def _arm_v2(self, folder: Folder) -> None:
-        events = _opened(lambda: folder.open("memory.events", os.O_RDONLY), f"{folder.path}/memory.events")
-        if isinstance(events, int):
-            os.pread(events, 4096, 0)  # what was before is no event
-        self._keep(Source.EVENTS, events, select.EPOLLPRI)
+        self._keep(Source.EVENTS, _events_file(folder), _PRIORITY)
         name = f"{folder.path}/memory.pressure"
         pressure = _pressure_trigger(lambda: folder.open("memory.pressure", _TRIGGER_FLAGS), name)
-        self._keep(Source.PRESSURE, pressure, select.EPOLLPRI)
+        self._keep(Source.PRESSURE, pressure, _PRIORITY)
 
     def _arm_usage(self, folder: Folder, usage_bytes: int, away_bytes: int) -> None:
         if isinstance(self._standing.get(Source.USAGE), Unavailable):
@@ -155,13 +150,11 @@ class Triggers:
                 return
         for descriptor in [one for one, source in self._open.items() if source is Source.USAGE]:
             self._let_go(descriptor)
-        self._keep(Source.USAGE, _usage_threshold(folder, usage_bytes), select.EPOLLIN)
+        self._keep(Source.USAGE, _usage_threshold(folder, usage_bytes), _READABLE)
         self._usage_bytes = usage_bytes
 
     def _keep(self, source: Source, descriptor: int | Unavailable, events: int) -> None:
-        if self._epoll is None:
-            self._epoll = select.epoll()
-        kept = _registered(self._epoll, descriptor, events)
+        self._epoll, kept = _waited_for(self._epoll, descriptor, events)
         self._stands(source, kept if isinstance(kept, Unavailable) else None)
         if not isinstance(kept, Unavailable):
             self._open[kept] = source
@@ -248,7 +241,9 @@ def _taken(source: Source, descriptor: int, flags: int) -> bool:
 def _usage_threshold(folder: Folder, usage_bytes: int) -> int | Unavailable:
     """An eventfd that counts each time the usage of a v1 cgroup crosses a value; closing it ends that."""
     name = f"{folder.path}/cgroup.event_control"
-    event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    event = _opened(lambda: os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC), "an eventfd")
+    if isinstance(event, Unavailable):
+        return event
 
     def register() -> int:
         with contextlib.ExitStack() as stack:
@@ -256,13 +251,26 @@ def _usage_threshold(folder: Folder, usage_bytes: int) -> int | Unavailable:
             stack.callback(os.close, usage)
             control = folder.open("cgroup.event_control", os.O_WRONLY)
             stack.callback(os.close, control)
-            os.write(control, b"%d %d %d" % (event, usage, usage_bytes))
-        return event
+            return os.write(control, b"%d %d %d" % (event, usage, usage_bytes))
 
     armed = _opened(register, name)
     if isinstance(armed, Unavailable):
         os.close(event)
-    return armed
+        return armed
+    return event
+
+
+def _events_file(folder: Folder) -> int | Unavailable:
+    """`memory.events`, read once: what was before is no event."""
+    name = f"{folder.path}/memory.events"
+    descriptor = _opened(lambda: folder.open("memory.events", os.O_RDONLY), name)
+    if isinstance(descriptor, Unavailable):
+        return descriptor
+    read = _opened(lambda: len(os.pread(descriptor, 4096, 0)), name)
+    if isinstance(read, Unavailable):
+        os.close(descriptor)
+        return read
+    return descriptor
 
 
 def _pressure_trigger(open_file: Callable[[], int], name: str) -> int | Unavailable:
@@ -277,7 +285,7 @@ def _pressure_trigger(open_file: Callable[[], int], name: str) -> int | Unavaila
 
 
 def _opened(work: Callable[[], int], name: str) -> int | Unavailable:
-    """What `work` gives, or why the kernel refuses it."""
+    """The number that `work` gives, or why the kernel refuses it."""
     try:
         return work()
     except OSError as error:
@@ -287,13 +295,22 @@ def _opened(work: Callable[[], int], name: str) -> int | Unavailable:
         return Unavailable(failure.reason, f"{name}: {error.strerror}")
 
 
-def _registered(epoll: select.epoll, descriptor: int | Unavailable, events: int) -> int | Unavailable:
-    """The descriptor, which is the epoll's from now on; closed where it cannot be waited for."""
+def _waited_for(
+    epoll: select.epoll | None, descriptor: int | Unavailable, events: int
+) -> tuple[select.epoll | None, int | Unavailable]:
+    """The epoll, made where there is none yet, and the descriptor, which it waits for from now on.
+
+    asyncio does not ask for POLLPRI; an epoll that does is itself readable. What cannot be waited for is closed.
+    """
     if isinstance(descriptor, Unavailable):
-        return descriptor
+        return epoll, descriptor
+    made = epoll
     try:
-        epoll.register(descriptor, events)
+        made = made or select.epoll()
+        made.register(descriptor, events)
     except OSError as error:
         os.close(descriptor)
-        return Unavailable(Reason.UNSUPPORTED, f"it cannot be waited for: {error.strerror}")
-    return descriptor
+        if made is not None and made is not epoll:
+            made.close()
+        return epoll, Unavailable(Reason.UNSUPPORTED, f"it cannot be waited for: {error.strerror}")
+    return made, descriptor
