@@ -108,7 +108,7 @@ def watch(all_watched: Sequence[Watched], seconds: float) -> None:
 
 
 def ticks_per_second(watched: Watched, seconds: float) -> float:
-    """How often it really looks at its target: without this a CPU figure says nothing."""
+    """How often it looks at its target; close below a threshold a glance at one number comes every `min_interval`."""
     seen: list[float] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -169,7 +169,7 @@ def measure(quick: bool) -> list[Row]:
         Row("CPU at rest, interval 1 s, limit auto", rest_auto.cpu_percent, "% of a core", 0.5),
         Row("CPU at the floor, 100 ms, limit given", floor.cpu_percent, "% of a core"),
         Row("CPU at the floor, 100 ms, limit auto", floor_auto.cpu_percent, "% of a core"),
-        Row("ticks at the floor", rate, "1/s"),
+        Row("looks at the floor, with glances between them", rate, "1/s"),
         Row("resident memory, largest of five", max(w.resident[-1][1] for w in everyone) / 2**20, "MiB", 64),
         Row(f"resident memory after {SIDE_BY_SIDE} scrapes side by side", crowded / 2**20, "MiB", 64),
         Row(
